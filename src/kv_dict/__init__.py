@@ -1,0 +1,67 @@
+"""A dictionary that lives in a key-value server: persistent, shared, watched metadata.
+
+Start with `open_mapping`, or with a backend and `RemoteKVMapping`. No driver is imported before a
+backend that needs it is made.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kv_dict.backend import Backend
+from kv_dict.errors import (
+    ClosedError,
+    ConfigurationError,
+    ConflictError,
+    DecodeError,
+    EncodeError,
+    KVDictError,
+    LoopThreadError,
+    OutcomeUnknown,
+    Unavailable,
+    Unsupported,
+)
+from kv_dict.mapping import RemoteKVMapping
+from kv_dict.profiles import open_mapping
+
+if TYPE_CHECKING:
+    from kv_dict.backends.memory import InMemoryAsyncBackend
+    from kv_dict.backends.sqlite import SQLiteBackend
+
+__all__ = [
+    "Backend",
+    "ClosedError",
+    "ConfigurationError",
+    "ConflictError",
+    "DecodeError",
+    "EncodeError",
+    "InMemoryAsyncBackend",
+    "KVDictError",
+    "LoopThreadError",
+    "OutcomeUnknown",
+    "RemoteKVMapping",
+    "SQLiteBackend",
+    "Unavailable",
+    "Unsupported",
+    "open_mapping",
+]
+
+_BACKENDS = {
+    "InMemoryAsyncBackend": "kv_dict.backends.memory",
+    "SQLiteBackend": "kv_dict.backends.sqlite",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a backend, and with it its driver, when its class is first asked for."""
+    if name in _BACKENDS:
+        import importlib  # noqa: PLC0415
+
+        value = getattr(importlib.import_module(_BACKENDS[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

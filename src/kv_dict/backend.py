@@ -1,0 +1,297 @@
+"""The contract between a mapping and a store.
+
+A backend is one implementation of `Backend`. It is finished when the conformance suite of
+`kv_dict.testing` passes against its real server; nothing else is known of it by the rest of the
+program.
+
+All keys are stored keys and all values bytes: a backend knows nothing of entry points, separators
+or JSON. Every ``str`` that UTF-8 can encode is a key, the empty one included; a store with a
+narrower alphabet escapes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+
+from kv_dict.errors import ClosedError
+from kv_dict.model import DeletePrefix, Entry, Operation, Revision, Snapshot, WatchEvent
+
+__all__ = [
+    "Backend",
+    "Capabilities",
+    "SynchronousDriverBackend",
+    "SynchronousFace",
+    "check_operations",
+    "prefix_end",
+]
+
+_retain_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a backend promises beyond the contract.
+
+    Attributes
+    ----------
+    persistent : bool
+        Acknowledged writes survive the end of every process.
+    multi_process : bool
+        Several processes share the store, and each one's watch sees the others' writes.
+    ordered : bool
+        Revisions are integers that grow with the order of the commits.
+    max_operations : int or None
+        The most operations one commit can take; None for no limit of its own.
+    """
+
+    persistent: bool
+    multi_process: bool
+    ordered: bool
+    max_operations: int | None = None
+
+
+class SynchronousFace(ABC):
+    """`Backend`'s operations as plain blocking calls, with the same semantics.
+
+    Thread-safe. A driver with a native synchronous client implements it directly, which costs a
+    fraction of asking an event loop in another thread; others are reached through such a loop.
+    """
+
+    @abstractmethod
+    def read(self, key: str, *, timeout: float) -> Entry | None:
+        """See `Backend.read`."""
+
+    @abstractmethod
+    def read_tree(self, key: str, separator: str, *, timeout: float) -> Snapshot:
+        """See `Backend.read_tree`."""
+
+    @abstractmethod
+    def snapshot(self, prefix: str, *, timeout: float) -> Snapshot:
+        """See `Backend.snapshot`."""
+
+    @abstractmethod
+    def commit(
+        self, operations: Sequence[Operation], *, timeout: float
+    ) -> tuple[Revision | None, ...]:
+        """See `Backend.commit`."""
+
+    @abstractmethod
+    def ping(self, *, timeout: float) -> None:
+        """See `Backend.ping`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """See `Backend.close`."""
+
+
+class Backend(ABC):
+    """A store: read, snapshot, commit, watch, ping, close.
+
+    Every operation takes a `timeout` in seconds and ends within it, whatever the server does. The
+    errors that any of them may raise:
+
+    Unavailable
+        The store could not be asked. For a commit it means more: nothing was written, and nothing
+        of it will be written later.
+    OutcomeUnknown
+        (commit only) The request was sent and the answer did not come.
+    ClosedError
+        `close` was called.
+    ConfigurationError
+        The store is there but not usable as configured; the message says what to do.
+
+    A driver's own exceptions and its silent retries of writes stay inside.
+
+    Cancelling the task of a read is harmless. Cancelling a commit that is under way leaves its
+    outcome unknown.
+    """
+
+    closed: bool = False
+    _retained: int = 0
+
+    # -- what it is ------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """The URL of the store, with secrets masked: for messages, `repr` and logs."""
+
+    @property
+    @abstractmethod
+    def capabilities(self) -> Capabilities:
+        """What it promises beyond the contract."""
+
+    @property
+    def synchronous(self) -> SynchronousFace | None:
+        """The native synchronous face, or None for a driver that is only asynchronous."""
+        return None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.url}{' closed' if self.closed else ''}>"
+
+    # -- operations ------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def read(self, key: str, *, timeout: float) -> Entry | None:
+        """Return the entry at `key` as the store holds it now, or None.
+
+        Authoritative: it sees every write acknowledged anywhere before the call. It never answers
+        from a cache or from a server's replica that may lag behind.
+        """
+
+    async def read_tree(self, key: str, separator: str, *, timeout: float) -> Snapshot:
+        """Return the entry at `key` and all below it (keys that start with ``key + separator``).
+
+        At one point in time. The default filters a `snapshot`; override it where the store can
+        select exactly.
+        """
+        whole = await self.snapshot(key, timeout=timeout)
+        below = key + separator
+        return Snapshot(
+            tuple(e for e in whole.entries if e.key == key or e.key.startswith(below)),
+            whole.revision,
+        )
+
+    @abstractmethod
+    async def snapshot(self, prefix: str, *, timeout: float) -> Snapshot:
+        """Return every entry whose key starts with `prefix`, at one point in time.
+
+        No commit is seen in part. The empty prefix means the whole store. `prefix` is literal:
+        no character in it is a wildcard.
+        """
+
+    @abstractmethod
+    async def commit(
+        self, operations: Sequence[Operation], *, timeout: float
+    ) -> tuple[Revision | None, ...]:
+        """Apply all `operations`, in order, or none.
+
+        Parameters
+        ----------
+        operations : sequence of Put, Delete or DeletePrefix
+            No key may be named twice by puts and deletes. Guards are checked against the state
+            before the commit.
+        timeout : float
+            Seconds.
+
+        Returns
+        -------
+        tuple of (Revision or None)
+            One for each operation: the new revision of a put, None for the others.
+
+        Raises
+        ------
+        ConflictError
+            Some guards did not hold; its ``keys`` names every one that did not.
+        ValueError
+            A key is named twice.
+        """
+
+    @abstractmethod
+    def watch(self, prefix: str) -> AsyncGenerator[WatchEvent, None]:
+        """Follow every entry whose key starts with `prefix`, by any writer, for ever.
+
+        First every present entry as an `Entry` and then `Synced`; afterwards an `Entry` for each
+        put and a `Deletion` for each key that went. A state that was soon replaced may be left
+        out, the last state never is. A consumer that is slow costs bounded memory: what it missed
+        is merged by key.
+
+        When the store cannot be followed it yields `Stale` once, repairs the connection by itself,
+        yields what differs from what it had delivered (deletions included), and `Synced` again.
+
+        Close the generator (``contextlib.aclosing``) to release what it holds. It raises
+        `ClosedError` once the backend is closed.
+        """
+
+    @abstractmethod
+    async def ping(self, *, timeout: float) -> None:
+        """Return if the store can be reached and used, or raise what an operation would raise."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Release every connection, thread and watch. Idempotent, and bounded in time."""
+
+    # -- shared use --------------------------------------------------------------------------------
+
+    def retain(self) -> None:
+        """Count one more user; a closed backend may be used again from here on."""
+        with _retain_lock:
+            self._retained += 1
+            self.closed = False
+
+    def release(self) -> bool:
+        """Count one user less; True if that was the last, who should then `close`."""
+        with _retain_lock:
+            self._retained = max(0, self._retained - 1)
+            return self._retained == 0
+
+    def check_open(self) -> None:
+        """Raise ClosedError after `close`."""
+        if self.closed:
+            raise ClosedError(f"{self.url} was closed; open a new mapping to use it again")
+
+
+class SynchronousDriverBackend(Backend):
+    """Base of backends whose driver is synchronous: the asynchronous face calls the native one.
+
+    Reads are answered inline, because they are expected to take microseconds; commits, which may
+    wait for a disk or a lock, run in a worker thread.
+    """
+
+    @property
+    @abstractmethod
+    def synchronous(self) -> SynchronousFace:
+        """The native face that does the work."""
+
+    async def read(self, key: str, *, timeout: float) -> Entry | None:  # noqa: D102
+        return self.synchronous.read(key, timeout=timeout)
+
+    async def read_tree(self, key: str, separator: str, *, timeout: float) -> Snapshot:  # noqa: D102
+        return self.synchronous.read_tree(key, separator, timeout=timeout)
+
+    async def snapshot(self, prefix: str, *, timeout: float) -> Snapshot:  # noqa: D102
+        return self.synchronous.snapshot(prefix, timeout=timeout)
+
+    async def commit(  # noqa: D102
+        self, operations: Sequence[Operation], *, timeout: float
+    ) -> tuple[Revision | None, ...]:
+        return await asyncio.to_thread(self.synchronous.commit, operations, timeout=timeout)
+
+    async def ping(self, *, timeout: float) -> None:  # noqa: D102
+        self.synchronous.ping(timeout=timeout)
+
+    async def close(self) -> None:  # noqa: D102
+        self.synchronous.close()
+
+
+def check_operations(operations: Sequence[Operation]) -> None:
+    """Raise ValueError if a key is named twice by puts and deletes."""
+    seen: set[str] = set()
+    for operation in operations:
+        if not isinstance(operation, DeletePrefix):
+            if operation.key in seen:
+                raise ValueError(f"key {operation.key!r} is named twice in one commit")
+            seen.add(operation.key)
+
+
+def prefix_end(prefix: str) -> str | None:
+    """Return the least string above every string that starts with `prefix`; None if there is none.
+
+    Ordered by code point, as UTF-8 bytes are. Surrogates, which no stored key can hold, are
+    stepped over.
+
+    Examples
+    --------
+    >>> prefix_end("ep1:")
+    'ep1;'
+    """
+    for end in range(len(prefix), 0, -1):
+        last = ord(prefix[end - 1])
+        if last < 0x10FFFF:
+            following = 0xE000 if last + 1 == 0xD800 else last + 1
+            return prefix[: end - 1] + chr(following)
+    return None

@@ -1,0 +1,7 @@
+"""The stores a mapping can live in. Only the modules in here import a driver, and only when used."""
+
+from __future__ import annotations
+
+from kv_dict.backends.urls import open_backend
+
+__all__ = ["open_backend"]

@@ -1,0 +1,192 @@
+"""`SQLiteBackend`, and its watch."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+from kv_dict.backend import Capabilities, SynchronousDriverBackend, SynchronousFace
+from kv_dict.backends.delivered import Delivered
+from kv_dict.backends.sqlite.file import DatabaseFile, Identity, explain
+from kv_dict.backends.sqlite.schema import TOMBSTONES_KEPT
+from kv_dict.backends.sqlite.store import Store, entry_of, key_range
+from kv_dict.errors import ConfigurationError, Unavailable
+from kv_dict.model import Deletion, Entry, Stale, Synced, WatchEvent
+
+__all__ = ["SQLiteBackend"]
+
+
+class SQLiteBackend(SynchronousDriverBackend):
+    """A SQLite file, shared by any number of threads and processes of one computer.
+
+    The file is made, with ``-wal`` and ``-shm`` files beside it, when first used; its folder has to
+    exist. A write that returned is on the disk (``synchronous=FULL``). Thread-safe and fork-safe.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file. Not on a network file system: SQLite's locks do not cross computers.
+    poll_interval : float
+        Seconds between two looks of a watch for changes by others; a look takes about 5
+        microseconds.
+
+    Examples
+    --------
+    >>> from kv_dict import RemoteKVMapping
+    >>> with RemoteKVMapping(SQLiteBackend(tmp_path / "md.db"), "ep1") as md:
+    ...     md["user"] = {"name": "Ada"}
+    >>> with RemoteKVMapping(SQLiteBackend(tmp_path / "md.db"), "ep1") as md:
+    ...     md["user"]["name"]
+    'Ada'
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, poll_interval: float = 0.01) -> None:
+        text = os.fspath(path)
+        if text == ":memory:" or not text:
+            raise ConfigurationError(
+                f"SQLiteBackend({text!r}): a file is needed, for all connections to share; "
+                "use InMemoryAsyncBackend() for a store in memory"
+            )
+        if not 0 < poll_interval <= 60:
+            raise ConfigurationError(f"poll_interval={poll_interval!r}: seconds, above 0, up to 60")
+        self.path = Path(os.path.abspath(text))
+        self.poll_interval = poll_interval
+        self._file = DatabaseFile(self.path)
+        self._store = Store(self, self._file)
+
+    @property
+    def url(self) -> str:
+        return f"sqlite://{self.path}"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(persistent=True, multi_process=True, ordered=True)
+
+    @property
+    def synchronous(self) -> SynchronousFace:
+        return self._store
+
+    async def watch(self, prefix: str) -> AsyncGenerator[WatchEvent, None]:
+        self.check_open()
+        follower = _Follower(self._file, prefix)
+        fresh = time.time()
+        stale = False
+        try:
+            while True:
+                try:
+                    news = follower.look()
+                except Unavailable as error:
+                    if not stale:
+                        stale = True
+                        yield Stale(fresh, str(error))
+                else:
+                    for event in news:
+                        yield event
+                    fresh = time.time()
+                    stale = False
+                await asyncio.sleep(self.poll_interval)
+                self.check_open()
+        finally:
+            follower.close()
+
+    def __reduce__(self) -> tuple[object, tuple[str, float]]:
+        return _rebuild, (str(self.path), self.poll_interval)
+
+
+def _rebuild(path: str, poll_interval: float) -> SQLiteBackend:
+    return SQLiteBackend(path, poll_interval=poll_interval)
+
+
+class _Follower:
+    """One watch's own connection, and how far it has read. Used by one task.
+
+    `PRAGMA data_version` tells in microseconds whether any other connection has committed.
+    """
+
+    def __init__(self, file: DatabaseFile, prefix: str) -> None:
+        self._file = file
+        self._range = key_range(prefix)
+        self._delivered = Delivered()
+        self._connection: sqlite3.Connection | None = None
+        self._pid = 0
+        self._identity: Identity | None = None
+        self._version = -1
+        self._revision = -1
+
+    def look(self) -> list[WatchEvent]:
+        """Return what is new; raises Unavailable while the file cannot be read."""
+        try:
+            connection = self._connection
+            if connection is None or self._file.identity() != self._identity:
+                self.close()
+                connection, self._identity = self._file.connect(timeout=0.1)
+                self._connection = connection
+                self._version = self._data_version(connection)
+                return [*self._everything(connection), Synced()]
+            version = self._data_version(connection)
+            if version == self._version:
+                return []
+            news = self._since(connection)
+            self._version = version  # only now: an error above must be looked at again
+            return news
+        except Unavailable:
+            self.close()
+            raise
+        except sqlite3.Error as error:
+            self.close()
+            raise explain(error, self._file.path) from error
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _data_version(self, connection: sqlite3.Connection) -> int:
+        version: int = connection.execute("PRAGMA data_version").fetchone()[0]
+        return version
+
+    def _everything(self, connection: sqlite3.Connection) -> list[WatchEvent]:
+        connection.execute("BEGIN")
+        try:
+            (self._revision,) = connection.execute("SELECT revision FROM clock").fetchone()
+            rows = connection.execute(
+                "SELECT key, value, revision, time FROM entries WHERE key >= ? AND key < ? "
+                "ORDER BY key",
+                self._range,
+            ).fetchall()
+        finally:
+            connection.execute("ROLLBACK")
+        return list(self._delivered.difference(entry_of(row) for row in rows))
+
+    def _since(self, connection: sqlite3.Connection) -> list[WatchEvent]:
+        connection.execute("BEGIN")
+        try:
+            (revision,) = connection.execute("SELECT revision FROM clock").fetchone()
+            # Tombstones are forgotten in time, and a file may be restored from a backup in place.
+            within_reach = 0 <= revision - self._revision < TOMBSTONES_KEPT
+            if within_reach:
+                rows = connection.execute(
+                    "SELECT key, value, revision, time, 0 AS gone FROM entries "
+                    "WHERE revision > ?1 AND key >= ?2 AND key < ?3 "
+                    "UNION ALL SELECT key, NULL, revision, time, 1 FROM tombstones "
+                    "WHERE revision > ?1 AND key >= ?2 AND key < ?3 ORDER BY 3",
+                    (self._revision, *self._range),
+                ).fetchall()
+        finally:
+            connection.execute("ROLLBACK")
+        if not within_reach:
+            return self._everything(connection)
+        self._revision = revision
+        return list(
+            self._delivered.changes(
+                Deletion(row[0], row[2], row[3]) if row[4] else _entry(row) for row in rows
+            )
+        )
+
+
+def _entry(row: tuple[object, ...]) -> Entry:
+    return entry_of(row)

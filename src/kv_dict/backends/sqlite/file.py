@@ -1,0 +1,189 @@
+"""Opening the file, knowing it again, and saying what is wrong with it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+import warnings
+from pathlib import Path
+from typing import Final
+
+from kv_dict.backends.sqlite.schema import APPLICATION_ID, CREATE, VERSION
+from kv_dict.errors import ConfigurationError, EncodeError, KVDictError, Unavailable
+
+__all__ = ["DatabaseFile", "Identity", "explain"]
+
+Identity = tuple[int, int]
+"""Device and inode: what tells a file from another one that took its name."""
+
+_NETWORK: Final = frozenset(
+    ["nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "lustre", "gpfs", "beegfs", "afs", "ceph", "glusterfs", "9p"]
+)
+
+
+class DatabaseFile:
+    """The file at `path`: opens connections to it, and makes it when it is not there.
+
+    A file that was there and is gone is not made again: whatever removed it may bring it back, and
+    an empty one in its place would pass for a store that lost everything.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._seen = False
+
+    def identity(self) -> Identity:
+        """Return which file `path` names now; raises Unavailable if it is gone."""
+        try:
+            status = os.stat(self.path)
+        except OSError as error:
+            raise Unavailable(
+                f"{self.path} is gone ({error.strerror}); put it back, or close this and open a "
+                "new mapping to begin with an empty store"
+            ) from None
+        return status.st_dev, status.st_ino
+
+    def connect(self, timeout: float) -> tuple[sqlite3.Connection, Identity]:
+        """Return a connection and the identity of what it is connected to.
+
+        Raises
+        ------
+        ConfigurationError
+            There is no such folder, or the file is something else than a kv_dict store.
+        Unavailable
+            It cannot be opened now.
+        """
+        if self._seen:
+            self.identity()
+        elif not self.path.parent.is_dir():
+            raise ConfigurationError(
+                f"cannot make {self.path}: there is no folder {self.path.parent}; make it first, "
+                "or check the path (sqlite:///... is absolute, sqlite:... relative)"
+            )
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                return self._connect(deadline)
+            except sqlite3.Error as error:
+                # Making a file at the same time as another process ends in "locked" at once.
+                if not _is_busy(error) or time.monotonic() >= deadline:
+                    raise explain(error, self.path) from error
+            time.sleep(0.005)
+
+    def _connect(self, deadline: float) -> tuple[sqlite3.Connection, Identity]:
+        connection = sqlite3.connect(
+            self.path,
+            timeout=max(0.0, deadline - time.monotonic()),
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            self._prepare(connection)
+            identity = self.identity()
+        except BaseException:
+            connection.close()
+            raise
+        self._seen = True
+        return connection, identity
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        kind, version, objects = _what_it_is(connection)
+        if kind == 0 and objects == 0:
+            self._create(connection)
+        elif kind != APPLICATION_ID:
+            raise ConfigurationError(
+                f"{self.path} is a SQLite database of another program; nothing in it was changed. "
+                "Choose another file"
+            )
+        elif version > VERSION:
+            raise ConfigurationError(
+                f"{self.path} was made by a newer kv-dict (its format is {version}, this one "
+                f"knows up to {VERSION}); upgrade kv-dict"
+            )
+        # An acknowledged write must survive a power failure: FULL costs one fsync a commit.
+        connection.execute("PRAGMA synchronous = FULL")
+
+    def _create(self, connection: sqlite3.Connection) -> None:
+        if kind := network_file_system(self.path):
+            warnings.warn(
+                f"{self.path} is on a network file system ({kind}): SQLite's locks hold on one "
+                "computer only, and two that write to it will damage it. Use a local disk, or a "
+                "server (Redis, PostgreSQL, NATS) to share metadata between computers",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        if mode != "wal":
+            raise ConfigurationError(
+                f"the file system of {self.path} does not offer what SQLite's WAL needs "
+                f"(journal mode stays {mode!r}); choose a file on a local disk"
+            )
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if _what_it_is(connection)[0] == 0:  # nobody was faster
+                for statement in CREATE:
+                    connection.execute(statement)
+            connection.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):  # the first error is the one to report
+                connection.execute("ROLLBACK")
+            raise
+
+
+def _what_it_is(connection: sqlite3.Connection) -> tuple[int, int, int]:
+    """Return application id, format version and the number of tables of the connected file."""
+    kind: int = connection.execute("PRAGMA application_id").fetchone()[0]
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    objects: int = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    return kind, version, objects
+
+
+def network_file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str | None:
+    """Return the type of the network file system that `path` is on; None if on none, or unknown."""
+    try:
+        lines = mounts.read_text().splitlines()
+    except OSError:  # not Linux
+        return None
+    resolved = path.resolve()
+    best, kind = -1, ""
+    for line in lines:
+        _, point, fstype, *_ = line.split(" ")
+        folder = Path(point.replace("\\040", " "))
+        if len(folder.parts) > best and resolved.is_relative_to(folder):
+            best, kind = len(folder.parts), fstype
+    return kind if kind in _NETWORK else None
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+    )
+
+
+def explain(error: sqlite3.Error, path: Path) -> KVDictError:
+    """Return our exception for a driver's that certainly left the store as it was."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_TOOBIG or isinstance(error, sqlite3.DataError):
+        return EncodeError(f"the key or value is larger than SQLite can hold ({error})")
+    if code == sqlite3.SQLITE_NOTADB:
+        return ConfigurationError(
+            f"{path} is not a SQLite database; nothing in it was changed. Choose another file"
+        )
+    return Unavailable(
+        f"{path}: {_REASONS.get(code, f'SQLite says: {error}')}; nothing was written"
+    )
+
+
+_REASONS = {
+    sqlite3.SQLITE_BUSY: "another process held the write lock for longer than the timeout",
+    sqlite3.SQLITE_LOCKED: "another connection held the write lock for longer than the timeout",
+    sqlite3.SQLITE_FULL: "the disk is full; free some space",
+    sqlite3.SQLITE_READONLY: "the file or its folder is read-only for this user; check permissions",
+    sqlite3.SQLITE_CANTOPEN: "the file cannot be opened; check the permissions of it and its folder",
+    sqlite3.SQLITE_PERM: "access is denied; check the permissions of the file",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged; restore it from a backup, or see sqlite3 .recover",
+    sqlite3.SQLITE_IOERR: "reading or writing the disk failed; see the system's log",
+}

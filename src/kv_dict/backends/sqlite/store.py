@@ -1,0 +1,265 @@
+"""Reading and committing, by any number of threads and processes."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from kv_dict.backend import Backend, SynchronousFace, check_operations, prefix_end
+from kv_dict.backends.sqlite.file import DatabaseFile, Identity, explain
+from kv_dict.errors import ConflictError, OutcomeUnknown, Unavailable
+from kv_dict.model import (
+    ABSENT,
+    Delete,
+    DeletePrefix,
+    Entry,
+    Operation,
+    Put,
+    Revision,
+    Snapshot,
+)
+
+__all__ = ["Store", "entry_of", "key_range"]
+
+_COLUMNS = "key, value, revision, time"
+_READ = f"SELECT {_COLUMNS} FROM entries WHERE key = ?"
+_RANGE = f"SELECT {_COLUMNS} FROM entries WHERE key >= ? AND key < ?"
+_CLOCK = "SELECT revision FROM clock"
+_PUT = (
+    "INSERT INTO entries (key, value) VALUES (?, ?) "
+    "ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+)
+_ABOVE_ALL_TEXT = b""  # in SQLite's order every BLOB comes after every TEXT
+
+
+def entry_of(row: tuple[Any, ...]) -> Entry:
+    """Return the entry of a row of `key, value, revision, time`."""
+    key, value, revision, written = row[:4]
+    return Entry(
+        key, value.encode() if isinstance(value, str) else _as_bytes(value), revision, written
+    )
+
+
+def _as_bytes(value: Any) -> bytes:
+    """Return what a foreign hand put into the column: numbers are their JSON, blobs themselves."""
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+def key_range(prefix: str) -> tuple[str, str | bytes]:
+    """Return the bounds, second one excluded, of every key that starts with `prefix`."""
+    end = prefix_end(prefix)
+    return prefix, _ABOVE_ALL_TEXT if end is None else end
+
+
+class _Line:
+    """One connection with its lock, opened when first used and again when the file was replaced."""
+
+    def __init__(self, file: DatabaseFile) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._identity: Identity | None = None
+        self._busy_timeout = -1.0
+
+    @contextmanager
+    def use(self, timeout: float) -> Iterator[sqlite3.Connection]:
+        deadline = time.monotonic() + timeout
+        if not self._lock.acquire(timeout=timeout):
+            raise Unavailable(
+                f"{self._file.path}: other threads of this process kept the connection for longer "
+                f"than {timeout:g} s; nothing was written"
+            )
+        try:
+            connection = self._connection
+            if connection is None or self._file.identity() != self._identity:
+                self.disconnect()
+                connection, self._identity = self._file.connect(timeout)
+                self._connection = connection
+            elif connection.in_transaction:  # a Ctrl-C fell between two statements
+                connection.execute("ROLLBACK")
+            left = max(0.0, deadline - time.monotonic())
+            if abs(left - self._busy_timeout) > 0.05:  # how long SQLite itself waits for a lock
+                connection.execute(f"PRAGMA busy_timeout = {round(left * 1000)}")
+                self._busy_timeout = left
+            yield connection
+        finally:
+            self._lock.release()
+
+    def replaced(self) -> bool:
+        """Return whether the file that was written to is no longer the one at its path."""
+        try:
+            return self._file.identity() != self._identity
+        except Unavailable:
+            return True
+
+    def disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        self._busy_timeout = -1.0
+        if connection is not None:
+            connection.close()
+
+    def close(self) -> None:
+        with self._lock:
+            self.disconnect()
+
+    def abandon(self) -> sqlite3.Connection | None:
+        """Forget the connection without closing it, and any lock that a lost thread holds."""
+        connection, self._connection = self._connection, None
+        self._lock = threading.Lock()
+        return connection
+
+
+class Store(SynchronousFace):
+    """The native synchronous face. Two connections, so that reads never wait for a commit's fsync.
+
+    Thread-safe. After a fork the child opens connections of its own.
+    """
+
+    def __init__(self, owner: Backend, file: DatabaseFile) -> None:
+        self._owner = weakref.proxy(owner)
+        self._file = file
+        self._reader = _Line(file)
+        self._writer = _Line(file)
+        _stores.add(self)
+
+    def read(self, key: str, *, timeout: float) -> Entry | None:
+        rows = self._select(_READ, (key,), timeout)
+        return entry_of(rows[0]) if rows else None
+
+    def read_tree(self, key: str, separator: str, *, timeout: float) -> Snapshot:
+        rows = self._select(
+            f"{_READ} UNION ALL {_RANGE}", (key, *key_range(key + separator)), timeout
+        )
+        return Snapshot(tuple([entry_of(row) for row in rows]))
+
+    def snapshot(self, prefix: str, *, timeout: float) -> Snapshot:
+        with self._reading(timeout) as connection:
+            connection.execute("BEGIN")
+            try:
+                (revision,) = connection.execute(_CLOCK).fetchone()
+                rows = connection.execute(f"{_RANGE} ORDER BY key", key_range(prefix)).fetchall()
+            finally:
+                connection.execute("ROLLBACK")
+        return Snapshot(tuple([entry_of(row) for row in rows]), revision)
+
+    def commit(
+        self, operations: Sequence[Operation], *, timeout: float
+    ) -> tuple[Revision | None, ...]:
+        self._owner.check_open()
+        check_operations(operations)
+        with self._writer.use(timeout) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                self._check(connection, operations)
+                revisions = tuple([self._apply(connection, op) for op in operations])
+            except sqlite3.Error as error:
+                self._roll_back(connection)
+                raise explain(error, self._file.path) from error
+            except BaseException:
+                self._roll_back(connection)
+                raise
+            try:
+                connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                self._roll_back(connection)
+                if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_IOERR:
+                    # The record may have reached the disk before the error did.
+                    raise OutcomeUnknown(f"{self._file.path}: {error}, while committing") from error
+                raise explain(error, self._file.path) from error
+            except KeyboardInterrupt as interrupt:
+                if not connection.in_transaction:
+                    interrupt.add_note(f"{self._file.path}: the write under way was committed")
+                self._roll_back(connection)
+                raise
+            if self._writer.replaced():
+                raise OutcomeUnknown(
+                    f"{self._file.path} was replaced by another file during the write; it may or "
+                    "may not be in the one that is there now"
+                )
+        return revisions
+
+    def ping(self, *, timeout: float) -> None:
+        with self._reading(timeout) as connection:
+            connection.execute(_CLOCK)
+
+    def close(self) -> None:
+        self._owner.closed = True
+        self._reader.close()
+        self._writer.close()
+
+    # -- within a connection's lock --------------------------------------------------------------
+
+    @contextmanager
+    def _reading(self, timeout: float) -> Iterator[sqlite3.Connection]:
+        self._owner.check_open()
+        with self._reader.use(timeout) as connection:
+            try:
+                yield connection
+            except sqlite3.Error as error:
+                raise explain(error, self._file.path) from error
+
+    def _select(self, statement: str, values: tuple[Any, ...], timeout: float) -> list[Any]:
+        with self._reading(timeout) as connection:
+            return connection.execute(statement, values).fetchall()
+
+    def _check(self, connection: sqlite3.Connection, operations: Sequence[Operation]) -> None:
+        conflicts = []
+        for operation in operations:
+            if isinstance(operation, DeletePrefix) or operation.expected is None:
+                continue
+            row = connection.execute(
+                "SELECT revision FROM entries WHERE key = ?", (operation.key,)
+            ).fetchone()
+            found = ABSENT if row is None else row[0]
+            if found != operation.expected:
+                conflicts.append(operation.key)
+        if conflicts:
+            raise ConflictError(f"changed by somebody else: {', '.join(conflicts)}", conflicts)
+
+    def _apply(self, connection: sqlite3.Connection, operation: Operation) -> Revision | None:
+        if isinstance(operation, Put):
+            connection.execute(_PUT, (operation.key, _text_or_blob(operation.value)))
+            revision: int = connection.execute(_CLOCK).fetchone()[0]
+            return revision
+        if isinstance(operation, Delete):
+            connection.execute("DELETE FROM entries WHERE key = ?", (operation.key,))
+        else:
+            connection.execute(
+                "DELETE FROM entries WHERE key >= ? AND key < ?", key_range(operation.prefix)
+            )
+        return None
+
+    def _roll_back(self, connection: sqlite3.Connection) -> None:
+        with suppress(sqlite3.Error):  # the error that led here is the one to report
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+    def after_fork(self) -> None:
+        """Leave the parent's connections alone: SQLite's must not cross a fork, not even to close."""
+        _abandoned.extend((self._reader.abandon(), self._writer.abandon()))
+
+
+def _text_or_blob(value: bytes) -> str | bytes:
+    """JSON goes in as text, which the sqlite3 shell shows and its JSON functions read."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value
+
+
+_stores: weakref.WeakSet[Store] = weakref.WeakSet()
+_abandoned: list[sqlite3.Connection | None] = []
+
+
+def _after_fork_in_child() -> None:
+    for store in tuple(_stores):
+        store.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

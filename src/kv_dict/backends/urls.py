@@ -1,0 +1,96 @@
+"""From a URL to a backend, importing no other driver than the one it names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from kv_dict.backend import Backend
+from kv_dict.errors import ConfigurationError
+
+__all__ = ["open_backend"]
+
+
+def open_backend(url: str) -> Backend:
+    """Return the backend that `url` names. Nothing is connected yet.
+
+    Parameters
+    ----------
+    url : str
+        ``memory://``; ``sqlite:///absolute/path.db``, or ``sqlite:///name.db`` and
+        ``sqlite:relative/path.db`` for a file in the working directory. Options of the constructor
+        may follow as query parameters: ``sqlite:///path.db?poll_interval=0.05``.
+
+    Raises
+    ------
+    ConfigurationError
+        The URL names no backend, or an option that the backend does not have.
+
+    Examples
+    --------
+    >>> open_backend("memory://")
+    <InMemoryAsyncBackend memory://>
+    """
+    parts = urlsplit(url)
+    opener = _OPENERS.get(parts.scheme)
+    if opener is None:
+        known = ", ".join(f"{scheme}:" for scheme in _OPENERS)
+        raise ConfigurationError(
+            f"no backend for {parts.scheme or url.partition(':')[0]!r}: a URL starts with one of "
+            f"{known} as in sqlite:///path/to/file.db"
+        )
+    options = parse_qsl(parts.query, keep_blank_values=True)
+    if len({name for name, _ in options}) < len(options):
+        raise ConfigurationError(f"an option is given twice in {parts.scheme}://...?{parts.query}")
+    return opener(parts, dict(options))
+
+
+def _open_memory(parts: SplitResult, options: dict[str, str]) -> Backend:
+    from kv_dict.backends.memory import InMemoryAsyncBackend  # noqa: PLC0415
+
+    if parts.netloc or parts.path.strip("/"):
+        raise ConfigurationError(
+            "memory:// takes no name: every one is a new, empty store; to share one in a process, "
+            "pass the same InMemoryAsyncBackend to each mapping"
+        )
+    _refuse_unknown("memory", options, {})
+    return InMemoryAsyncBackend()
+
+
+def _open_sqlite(parts: SplitResult, options: dict[str, str]) -> Backend:
+    from kv_dict.backends.sqlite import SQLiteBackend  # noqa: PLC0415
+
+    if parts.netloc:
+        raise ConfigurationError(
+            f"sqlite://{parts.netloc}... names a host; a file is sqlite:///absolute/path.db "
+            "(three slashes) or sqlite:relative/path.db (none)"
+        )
+    path = unquote(parts.path)
+    if path.startswith("/") and path.count("/") == 1:
+        path = path[1:]  # sqlite:///name.db: nobody keeps a database in the root folder
+    if not path:
+        raise ConfigurationError("sqlite:// needs a file: sqlite:///path/to/file.db")
+    converted = _refuse_unknown("sqlite", options, {"poll_interval": float})
+    return SQLiteBackend(Path(path), **converted)
+
+
+def _refuse_unknown(
+    scheme: str, options: dict[str, str], known: dict[str, Callable[[str], float]]
+) -> dict[str, float]:
+    converted = {}
+    for name, text in options.items():
+        if name not in known:
+            choice = ", ".join(known) or "none"
+            raise ConfigurationError(f"{scheme}:// has no option {name!r} (known: {choice})")
+        try:
+            converted[name] = known[name](text)
+        except ValueError as error:
+            raise ConfigurationError(f"{scheme}://...?{name}={text}: {error}") from None
+    return converted
+
+
+_OPENERS: dict[str, Callable[[SplitResult, dict[str, str]], Backend]] = {
+    "memory": _open_memory,
+    "sqlite": _open_sqlite,
+}

@@ -1,0 +1,1 @@
+"""`kv-dict` on the command line."""

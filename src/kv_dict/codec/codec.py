@@ -1,0 +1,137 @@
+"""The codecs a mapping can use.
+
+`JSONCodec` is the one: JSON types become plain JSON that any program reads, the other types of
+`kv_dict.codec.tags` become tagged JSON that only this codec turns back.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import orjson
+
+from kv_dict.codec.tags import MARK, Refused, restore
+from kv_dict.codec.walk import find_surrogate, to_json
+from kv_dict.errors import DecodeError, EncodeError, KVDictError
+
+__all__ = ["Codec", "CustomCodec", "JSONCodec"]
+
+_TAG_BEGINS = f'"{MARK}'.encode()
+_LONG_INTEGER = re.compile(rb"[0-9]{19}")
+
+
+class Codec(Protocol):
+    """A value to bytes and back. `where` is how messages name the value: ``md['scan']``."""
+
+    def encode(self, value: Any, where: str) -> bytes:
+        """Return the bytes of `value`, or raise EncodeError with the path of the culprit."""
+
+    def decode(self, data: bytes, where: str) -> Any:
+        """Return a new value, shared with nobody, or raise DecodeError."""
+
+
+class JSONCodec:
+    """JSON, tagged where needed.
+
+    Examples
+    --------
+    >>> codec = JSONCodec()
+    >>> codec.encode({"energy": 8.047, "when": {1, 2}}, "md['x']")
+    b'{"energy":8.047,"when":{"$kv:set":[1,2]}}'
+    >>> codec.decode(b'{"$kv:complex":[1.0,-2.0]}', "md['x']")
+    (1-2j)
+    """
+
+    def encode(self, value: Any, where: str) -> bytes:
+        """Return the JSON of `value`.
+
+        Raises
+        ------
+        EncodeError
+            Something in `value` cannot be stored; the message says where, what, and what to do.
+        """
+        try:
+            plain = to_json(value)
+            try:
+                return orjson.dumps(plain)
+            except orjson.JSONEncodeError as error:
+                raise find_surrogate(plain) or Refused(str(error)) from None
+        except Refused as refused:
+            message = f"{where}{refused.path:.400} cannot be stored: {refused.reason}"
+            raise EncodeError(message) from None
+
+    def decode(self, data: bytes, where: str) -> Any:
+        """Return the value of `data`.
+
+        Raises
+        ------
+        DecodeError
+            `data` is not JSON, or tagged by a newer version of this program.
+        """
+        try:
+            if len(data) > 18 and _LONG_INTEGER.search(data):
+                value = json.loads(data)  # orjson reads integers beyond 64 bits as floats
+            else:
+                value = orjson.loads(data)
+        except ValueError:
+            value = _decode_leniently(data, where)
+        try:
+            return restore(value, where) if _TAG_BEGINS in data else value
+        except RecursionError:
+            raise DecodeError(f"{where} holds a value that is nested too deeply to read") from None
+
+
+def _decode_leniently(data: bytes, where: str) -> Any:
+    """Read what Python's own json module writes and strict JSON does not know (NaN, Infinity)."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        shown = data if len(data) <= 40 else data[:37] + b"..."
+        raise DecodeError(f"{where} holds {shown!r}, which is not JSON: {error}") from None
+
+
+class CustomCodec:
+    """A pair of a caller's functions in place of `JSONCodec`.
+
+    Parameters
+    ----------
+    encoder : callable
+        Value to ``str`` or ``bytes``; `json.dumps`, say. None for that of `JSONCodec`.
+    decoder : callable
+        ``str`` to value; `json.loads`, say. None for that of `JSONCodec`.
+    """
+
+    def __init__(
+        self,
+        encoder: Callable[[Any], str | bytes] | None,
+        decoder: Callable[[str], Any] | None,
+    ) -> None:
+        self.encoder = encoder
+        self.decoder = decoder
+        self._json = JSONCodec()
+
+    def encode(self, value: Any, where: str) -> bytes:
+        """Return what the encoder makes of `value`; its errors become EncodeError."""
+        if self.encoder is None:
+            return self._json.encode(value, where)
+        try:
+            encoded = self.encoder(value)
+        except KVDictError:
+            raise
+        except Exception as error:
+            raise EncodeError(f"{where} cannot be stored: json_encoder said {error!r}") from error
+        return encoded.encode() if isinstance(encoded, str) else bytes(encoded)
+
+    def decode(self, data: bytes, where: str) -> Any:
+        """Return what the decoder makes of `data`; its errors become DecodeError."""
+        if self.decoder is None:
+            return self._json.decode(data, where)
+        try:
+            return self.decoder(data.decode())
+        except KVDictError:
+            raise
+        except Exception as error:
+            raise DecodeError(f"{where} cannot be read: json_decoder said {error!r}") from error

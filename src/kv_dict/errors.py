@@ -1,0 +1,96 @@
+"""Every exception that kv_dict raises of its own.
+
+::
+
+    KVDictError
+    ├── Unavailable         the store could not be asked; nothing was and nothing will be written
+    ├── OutcomeUnknown      a write was sent and not answered; it may or may not have been applied
+    ├── ConflictError       the store holds something else than the write expected; nothing was written
+    ├── EncodeError         (TypeError)   a key or value that cannot be stored; nothing was written
+    ├── DecodeError         (ValueError)  what is stored cannot be read as a value
+    ├── Unsupported         the backend cannot do this, and says so instead of pretending
+    ├── ClosedError         used after ``close()``
+    ├── ConfigurationError  (ValueError)  a URL, an option or a file that cannot work; says what to change
+    └── LoopThreadError     (RuntimeError)  a blocking call from the thread that would have to answer it
+
+A missing key stays a :class:`KeyError`, a key that is not a string a :class:`TypeError`, as with a
+dict. Drivers' exceptions never leave a backend: each is translated there, and chained as the cause.
+
+A write ends in one of three ways: it returns (acknowledged by the store), it raises
+:class:`OutcomeUnknown`, or it raises anything else, and then it has changed nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+__all__ = [
+    "ClosedError",
+    "ConfigurationError",
+    "ConflictError",
+    "DecodeError",
+    "EncodeError",
+    "KVDictError",
+    "LoopThreadError",
+    "OutcomeUnknown",
+    "Unavailable",
+    "Unsupported",
+]
+
+
+class KVDictError(Exception):
+    """Base of every exception that kv_dict raises of its own."""
+
+
+class Unavailable(KVDictError):
+    """The store could not be reached or refused to work; nothing was written and nothing will be."""
+
+
+class OutcomeUnknown(KVDictError):
+    """A write was sent but not acknowledged: it may or may not have been applied.
+
+    Read the key again to learn which. It is safe to repeat a write that gives the same result
+    when applied twice (``md[key] = value``), and not safe to repeat one that does not.
+    """
+
+
+class ConflictError(KVDictError):
+    """A guarded write found another revision than it expected; nothing was written.
+
+    Attributes
+    ----------
+    keys : tuple of str
+        The keys, as the backend stores them, that did not match. Empty where the conflict is not
+        about a stored revision (a nested container that is no longer part of the mapping, say).
+    """
+
+    def __init__(self, message: str, keys: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.keys = tuple(keys)
+
+    def __reduce__(self) -> tuple[type[ConflictError], tuple[str, tuple[str, ...]]]:
+        return type(self), (str(self), self.keys)
+
+
+class EncodeError(KVDictError, TypeError):
+    """A key or value that cannot be stored; the message names the path of the culprit."""
+
+
+class DecodeError(KVDictError, ValueError):
+    """What the store holds under a key is not a value this program can read; names the key."""
+
+
+class Unsupported(KVDictError):
+    """The backend cannot do what was asked."""
+
+
+class ClosedError(KVDictError):
+    """The mapping or backend was used after ``close()``."""
+
+
+class ConfigurationError(KVDictError, ValueError):
+    """A URL, option, driver or file that cannot work; the message says what to change."""
+
+
+class LoopThreadError(KVDictError, RuntimeError):
+    """A blocking call was made on the very thread whose event loop would have to answer it."""

@@ -1,0 +1,180 @@
+"""From a thread to an event loop: how a mapping calls a backend that is only asynchronous.
+
+One private daemon thread a process runs the loop of every such backend. It is never bluesky's loop
+nor the caller's. A forked child starts its own when it first needs one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, TypeVar
+
+from kv_dict.backend import Backend, SynchronousFace
+from kv_dict.errors import LoopThreadError, OutcomeUnknown, Unavailable
+from kv_dict.model import Entry, Operation, Revision, Snapshot
+
+__all__ = ["PortalFace", "face_of"]
+
+_Result = TypeVar("_Result")
+
+GRACE: Final = 1.0
+"""Seconds that a backend may overrun its own deadline, or a cancelled call take to end."""
+
+CLOSE_TIMEOUT: Final = 5.0
+
+
+def face_of(backend: Backend) -> SynchronousFace:
+    """Return the backend's native synchronous face, or one through the loop thread."""
+    return backend.synchronous or PortalFace(backend)
+
+
+class _Portal:
+    """The loop and its thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="kv_dict loop", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    def call(
+        self, make: Callable[[], Coroutine[Any, Any, _Result]], timeout: float, writing: str | None
+    ) -> _Result:
+        """Run the coroutine that `make` returns in the loop, and return what it returns.
+
+        Parameters
+        ----------
+        make : callable
+            Called in the loop thread.
+        timeout : float
+            Seconds after which the coroutine should have ended by itself.
+        writing : str or None
+            What is written, if anything: then an overrun means OutcomeUnknown.
+        """
+        if threading.get_ident() == self._thread.ident:
+            raise LoopThreadError(
+                "a mapping was used from the event loop that serves it, which would wait for "
+                "itself for ever; use it from another thread (asyncio.to_thread), or await the "
+                "backend's own methods"
+            )
+        call = _Call(make)
+        self._loop.call_soon_threadsafe(call.start)
+        try:
+            ended = call.ended.acquire(timeout=timeout + GRACE)
+        except BaseException as interrupt:  # Ctrl-C
+            self._loop.call_soon_threadsafe(call.cancel)
+            call.ended.acquire(timeout=GRACE)
+            if writing and not call.refused:
+                interrupt.add_note(f"{writing} may or may not have been written")
+            raise
+        if ended:
+            return call.outcome()
+        self._loop.call_soon_threadsafe(call.cancel)
+        late = f"no answer within {timeout:g} s"
+        if writing:
+            raise OutcomeUnknown(f"{late}; {writing} may or may not have been written")
+        raise Unavailable(late)
+
+
+class _Call:
+    """One coroutine on its way through the loop. `ended` is released when its outcome is there."""
+
+    def __init__(self, make: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        self._make = make
+        self._task: asyncio.Task[None] | None = None
+        self._result: Any = None
+        self._error: BaseException | None = None
+        self.ended = threading.Lock()
+        self.ended.acquire()
+
+    def start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        try:
+            self._result = await self._make()
+        except BaseException as error:
+            self._error = error
+            if not isinstance(error, Exception | asyncio.CancelledError):
+                raise
+        finally:
+            self.ended.release()
+
+    @property
+    def refused(self) -> bool:
+        """Whether it ended with an error that says that nothing was written."""
+        return isinstance(self._error, Exception) and not isinstance(self._error, OutcomeUnknown)
+
+    def outcome(self) -> Any:
+        if self._error is not None:
+            try:
+                raise self._error
+            finally:
+                self._error = None  # the traceback refers to this frame: do not keep the cycle
+        return self._result
+
+
+class PortalFace(SynchronousFace):
+    """The synchronous face of an asynchronous backend."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def read(self, key: str, *, timeout: float) -> Entry | None:
+        return _portal().call(lambda: self._backend.read(key, timeout=timeout), timeout, None)
+
+    def read_tree(self, key: str, separator: str, *, timeout: float) -> Snapshot:
+        return _portal().call(
+            lambda: self._backend.read_tree(key, separator, timeout=timeout), timeout, None
+        )
+
+    def snapshot(self, prefix: str, *, timeout: float) -> Snapshot:
+        return _portal().call(
+            lambda: self._backend.snapshot(prefix, timeout=timeout), timeout, None
+        )
+
+    def commit(
+        self, operations: Sequence[Operation], *, timeout: float
+    ) -> tuple[Revision | None, ...]:
+        return _portal().call(
+            lambda: self._backend.commit(operations, timeout=timeout),
+            timeout,
+            f"{len(operations)} operation(s) on {self._backend.url}",
+        )
+
+    def ping(self, *, timeout: float) -> None:
+        _portal().call(lambda: self._backend.ping(timeout=timeout), timeout, None)
+
+    def close(self) -> None:
+        _portal().call(self._backend.close, CLOSE_TIMEOUT, None)
+
+
+_lock = threading.Lock()
+_current: _Portal | None = None
+
+
+def _portal() -> _Portal:
+    global _current  # noqa: PLW0603 - one a process, made when first needed
+    with _lock:
+        if _current is None:
+            _current = _Portal()
+        return _current
+
+
+def _after_fork_in_child() -> None:
+    global _lock, _current  # noqa: PLW0603 - the parent's thread does not exist here
+    _lock = threading.Lock()
+    _current = None
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

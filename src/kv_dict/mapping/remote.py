@@ -1,0 +1,521 @@
+"""`RemoteKVMapping`: a dictionary that lives in a store."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+
+from kv_dict.backend import Backend
+from kv_dict.codec import Codec, CustomCodec, JSONCodec
+from kv_dict.errors import (
+    ClosedError,
+    ConfigurationError,
+    ConflictError,
+    DecodeError,
+    KVDictError,
+)
+from kv_dict.keys import KeySpace, check_key
+from kv_dict.mapping.bulk import caller, offers
+from kv_dict.mapping.nested import Container, adding, live, plain
+from kv_dict.mapping.portal import face_of
+from kv_dict.mapping.retry import attempts
+from kv_dict.mapping.stored import Stored, group
+from kv_dict.mapping.views import RemoteItems, RemoteKeys, RemoteValues
+from kv_dict.model import DeletePrefix, Operation, Put, Revision
+
+__all__ = ["RemoteKVMapping"]
+
+DEFAULT_TIMEOUT: Final = 5.0
+
+_logger = logging.getLogger("kv_dict")
+_MISSING: Final = object()
+
+
+class RemoteKVMapping(MutableMapping[str, Any]):
+    """A dictionary whose items live in a store that others may use at the same time.
+
+    Behaves as a dict: every operation of one is here and gives the same results. The differences
+    are those that sharing makes: keys are strings, values have to be storable, iteration is in the
+    order of the keys, and another program may have changed what is there since the last line.
+
+    A container that is read (``md["scan"]``) is a real dict, list, set or bytearray, and changes of
+    it, at any depth, are written to the store. A copy (``md.copy()``, ``dict(md)``,
+    ``copy.deepcopy(md)``, a slice) is plain and detached.
+
+    Parameters
+    ----------
+    backend : Backend
+        Where it lives. Several mappings may use one backend; the last one closed closes it.
+    entry_point : str
+        The scope: mappings of different entry points know nothing of each other.
+    sep : str or None
+        Between entry point and key in the store. None for no separator: the entry point is then
+        the literal beginning of each stored key.
+    json_encoder, json_decoder : callable, optional
+        Functions of value to JSON text and back, in place of the built-in codec.
+    reads : {"server"}
+        ``"server"``: each read asks the store.
+    timeout : float
+        Seconds after which any operation gives up, with an error that says what is known.
+
+    Raises
+    ------
+    Unavailable
+        By any operation: the store cannot be reached; nothing was written.
+    OutcomeUnknown
+        By any writing operation: the store did not answer; it may or may not have been written.
+    EncodeError
+        By any writing operation: a key or value cannot be stored; nothing was written.
+    DecodeError
+        By reading an item: what is stored there is not a value.
+    ClosedError
+        By any operation after `close`.
+
+    Notes
+    -----
+    Thread-safe, and usable in a forked child. Each operation is atomic; a sequence of them is not:
+    ``md["n"] += 1`` reads and then writes. Use `increment` or `transform` for that.
+
+    Items whose value cannot be decoded, because another program wrote something else there, are
+    left out of iteration, `len` and copies, with a warning in the log; reading one raises
+    DecodeError, and it can be assigned and deleted.
+
+    Examples
+    --------
+    >>> from kv_dict import InMemoryAsyncBackend, RemoteKVMapping
+    >>> md = RemoteKVMapping(InMemoryAsyncBackend(), "ep1")
+    >>> md["user"] = {"name": "Ada", "visits": [1]}
+    >>> md["user"]["visits"].append(2)
+    >>> md["user"]
+    {'name': 'Ada', 'visits': [1, 2]}
+    >>> md.increment("scan_id")
+    1
+    >>> md.close()
+    """
+
+    __hash__ = None  # type: ignore[assignment]  # equal to dicts, which have none
+
+    def __init__(
+        self,
+        backend: Backend,
+        entry_point: str,
+        sep: str | None = ":",
+        *,
+        json_encoder: Callable[[Any], str | bytes] | None = None,
+        json_decoder: Callable[[str], Any] | None = None,
+        reads: str = "server",
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> None:
+        self._closed = True  # until all is well
+        if not isinstance(backend, Backend):
+            raise TypeError(
+                f"backend must be a Backend, such as SQLiteBackend(path), not "
+                f"{type(backend).__name__}; open_mapping() takes a URL"
+            )
+        if reads != "server":
+            raise ConfigurationError(f"reads={reads!r}: only 'server' is known")
+        if not timeout > 0:
+            raise ConfigurationError(f"timeout={timeout!r}: seconds, above 0")
+        self.backend = backend
+        self.entry_point = entry_point
+        self.sep = sep
+        self.reads = reads
+        self.timeout = float(timeout)
+        self._space = KeySpace(entry_point, sep)
+        custom = json_encoder is not None or json_decoder is not None
+        self._codec: Codec = CustomCodec(json_encoder, json_decoder) if custom else JSONCodec()
+        self._coders = json_encoder, json_decoder
+        self._face = face_of(backend)
+        self._warned: dict[str, Revision] = {}
+        backend.retain()
+        self._closed = False
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def __getitem__(self, key: str) -> Any:
+        offer = offers.current
+        if offer is not None and offer.of is self and offer.items is not None:
+            if offer.by == caller() and key in offer.items:
+                return offer.items.pop(key)
+            offers.current = None
+        stored = self.load(check_key(key), self.timeout)
+        if not stored:
+            raise KeyError(key)
+        return live(self, stored)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return ``self[key]``, or `default` if there is none."""
+        stored = self.load(check_key(key), self.timeout)
+        return live(self, stored) if stored else default
+
+    def __contains__(self, key: object) -> bool:
+        return bool(self.load(check_key(key), self.timeout))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([stored.key for stored in self.readable()])
+
+    def __reversed__(self) -> Iterator[str]:
+        return iter([stored.key for stored in reversed(self.readable())])
+
+    def __len__(self) -> int:
+        return len(self.readable())
+
+    def keys(self) -> RemoteKeys:
+        """Return a set-like view of the keys."""
+        return RemoteKeys(self, caller())
+
+    def values(self) -> RemoteValues:
+        """Return a view of the values: live in a loop, detached in a copy."""
+        return RemoteValues(self)
+
+    def items(self) -> RemoteItems:
+        """Return a set-like view of the items: live values in a loop, detached in a copy."""
+        return RemoteItems(self)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Mapping):
+            return self.plain() == (other.plain() if isinstance(other, RemoteKVMapping) else other)
+        return NotImplemented
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if isinstance(value, Container) and value.in_place and value.is_top_of(self, key):
+            value.in_place = False
+            return  # md[key] += ...: the operator has written already
+        self.update({key: value})
+
+    def __delitem__(self, key: str) -> None:
+        self.pop(key)
+
+    def update(self, other: Any = (), /, **more: Any) -> None:
+        """Assign many items in one atomic step: all of them are written or none.
+
+        Takes what `dict.update` takes: a mapping, pairs, keyword arguments.
+        """
+        items = {check_key(key): value for key, value in _as_dict(other, more).items()}
+        operations: list[Operation] = []
+        for key, value in items.items():
+            stored_key = self._space.join([key])
+            if self.sep is not None:
+                operations.append(DeletePrefix(stored_key + self.sep))
+            operations.append(Put(stored_key, self._codec.encode(value, f"md[{key!r}]")))
+        if operations:
+            self.commit(operations, self.timeout)
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """Return ``self[key]``, after storing `default` there if it was missing; atomic."""
+        check_key(key)
+        for left in attempts(self.timeout, f"md[{key!r}]"):
+            stored = self.load(key, left)
+            if stored:
+                return live(self, stored)
+            operations = stored.replacement(default)
+            try:
+                return live(self, stored.after(operations, self.commit(operations, left)))
+            except ConflictError:
+                continue
+        raise AssertionError  # attempts() ends by raising
+
+    def pop(self, key: str, default: Any = _MISSING, /) -> Any:
+        """Remove `key` and return its value, detached; `default` or KeyError if it is missing."""
+        check_key(key)
+        for left in attempts(self.timeout, f"md[{key!r}]"):
+            stored = self.load(key, left)
+            if not stored:
+                if default is _MISSING:
+                    raise KeyError(key)
+                return default
+            try:
+                self.commit(stored.removal(), left)
+            except ConflictError:
+                continue
+            return stored.value()
+        raise AssertionError  # attempts() ends by raising
+
+    def popitem(self) -> tuple[str, Any]:
+        """Remove the last item, in the order of the keys, and return it, detached."""
+        for left in attempts(self.timeout, "the last item"):
+            readable = self.readable(left)
+            if not readable:
+                raise KeyError("popitem(): mapping is empty")
+            last = readable[-1]
+            try:
+                self.commit(last.removal(), left)
+            except ConflictError:
+                continue
+            return last.key, last.value()
+        raise AssertionError  # attempts() ends by raising
+
+    def clear(self) -> None:
+        """Remove every item of this entry point, in one atomic step."""
+        self.commit([DeletePrefix(self._space.prefix)], self.timeout)
+
+    def transform(self, key: str, function: Callable[[Any], Any], default: Any = _MISSING) -> Any:
+        """Replace a value by what a function makes of it, atomically.
+
+        Parameters
+        ----------
+        key : str
+            The item.
+        function : callable
+            Called with the present value, plain and detached, and returns the new one. Called
+            again whenever another program changed the item meanwhile: it should do nothing else.
+        default : object, optional
+            What it is called with where the item is missing.
+
+        Returns
+        -------
+        object
+            The new value, as it was stored.
+
+        Raises
+        ------
+        KeyError
+            The item is missing, and there is no default.
+        ConflictError
+            Others changed it at every attempt until the timeout; nothing was written.
+
+        Examples
+        --------
+        >>> md.transform("samples", lambda names: names + ["Fe2O3"], default=[])
+        ['Fe2O3']
+        """
+        check_key(key)
+        for left in attempts(self.timeout, f"md[{key!r}]"):
+            stored = self.load(key, left)
+            if not stored and default is _MISSING:
+                raise KeyError(key)
+            new = function(stored.value() if stored else plain(default))
+            operations = stored.replacement(new)
+            try:
+                if operations:
+                    stored = stored.after(operations, self.commit(operations, left))
+            except ConflictError:
+                continue
+            return stored.value()
+        raise AssertionError  # attempts() ends by raising
+
+    def increment(self, key: str, by: float = 1) -> Any:
+        """Add `by` to a number, atomically, and return the sum; a missing item counts as 0.
+
+        Raises
+        ------
+        TypeError
+            The item, or `by`, is not a number.
+
+        Examples
+        --------
+        >>> md.increment("scan_id")
+        1
+        """
+        return self.transform(key, adding(by, key), 0)
+
+    @classmethod
+    def fromkeys(  # type: ignore[override]
+        cls,
+        keys: Iterable[str],
+        value: Any = None,
+        *,
+        backend: Backend,
+        entry_point: str,
+        **options: Any,
+    ) -> Self:
+        """Return a mapping in whose store each of `keys` now has `value`.
+
+        Unlike `dict.fromkeys` it writes, in one atomic step, and so has to be told where; items
+        that are there under other keys stay. `options` are those of the constructor.
+        """
+        mapping = cls(backend, entry_point, **options)
+        try:
+            mapping.update(dict.fromkeys(keys, value))
+        except BaseException:
+            mapping.close()
+            raise
+        return mapping
+
+    # -- copies ----------------------------------------------------------------------------------
+
+    def plain(self) -> dict[str, Any]:
+        """Return all items as a plain dict, from one snapshot."""
+        return {stored.key: stored.value() for stored in self.readable()}
+
+    def copy(self) -> dict[str, Any]:
+        """Return a plain, detached deep copy."""
+        return self.plain()
+
+    def __copy__(self) -> dict[str, Any]:
+        return self.plain()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
+        return self.plain()
+
+    def __or__(self, other: Any) -> dict[str, Any]:
+        return self.plain() | dict(other) if isinstance(other, Mapping) else NotImplemented
+
+    def __ror__(self, other: Any) -> dict[str, Any]:
+        return dict(other) | self.plain() if isinstance(other, Mapping) else NotImplemented
+
+    def __ior__(self, other: Any) -> Self:
+        self.update(other)
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        encoder, decoder = self._coders
+        state = (self.backend, self.entry_point, self.sep, encoder, decoder)
+        return _reopen, (type(self), *state, self.reads, self.timeout)
+
+    # -- showing ---------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        try:
+            shown = repr(self.plain())
+        except KVDictError as error:
+            shown = f"<{type(error).__name__}: {error}>"
+        return f"{type(self).__name__}({shown}, {self._address()})"
+
+    def _address(self) -> str:
+        return f"entry_point={self.entry_point!r}, backend={self.backend.url!r}"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Let IPython lay the items out as those of a dict."""
+        try:
+            items = self.plain()
+        except KVDictError:
+            printer.text(repr(self))
+            return
+        with printer.group(1, f"{type(self).__name__}(", ")"):
+            printer.pretty(items)
+            printer.text(",")
+            printer.breakable()
+            printer.text(self._address())
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self)
+
+    # -- life ------------------------------------------------------------------------------------
+
+    @property
+    def stale_since(self) -> float | None:
+        """When reads stopped following the store, as seconds since the epoch; None: they do."""
+        return None  # each read asks the store
+
+    def sync(self) -> None:
+        """Return when reads see everything that was acknowledged anywhere before this call."""
+        self._check_open()  # each read asks the store, so there is nothing to wait for
+
+    def close(self) -> None:
+        """Release the mapping, and the backend if no other mapping uses it. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            if self.backend.release():
+                self._face.close()
+
+    def __enter__(self) -> Self:
+        self._check_open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True) and self.backend.capabilities.persistent:
+            warnings.warn(
+                f"unclosed {type(self).__name__}({self._address()})",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
+
+    # -- for this package: what is stored ----------------------------------------------------------
+
+    def load(self, key: str, timeout: float) -> Stored:
+        """Return what the store holds of a checked key now; falsy if nothing."""
+        self._check_open()
+        stored_key = self._space.join([key])
+        if self.sep is None:
+            entry = self._face.read(stored_key, timeout=timeout)
+            entries = () if entry is None else (entry,)
+        else:
+            entries = self._face.read_tree(stored_key, self.sep, timeout=timeout).entries
+        return Stored(key, entries, self._space, self._codec)
+
+    def readable(self, timeout: float | None = None) -> list[Stored]:
+        """Return what the store holds of every key that can be decoded, in order of the keys."""
+        self._check_open()
+        snapshot = self._face.snapshot(self._space.prefix, timeout=timeout or self.timeout)
+        readable = []
+        for stored in group(snapshot.entries, self._space, self._codec):
+            try:
+                stored.value()
+            except DecodeError as error:
+                self._warn_once(stored, error)
+            else:
+                readable.append(stored)
+        return readable
+
+    def live(self, stored: Stored) -> Any:
+        """Return the value of `stored`, writing through if it is a container."""
+        return live(self, stored)
+
+    def commit(
+        self, operations: Sequence[Operation], timeout: float
+    ) -> tuple[Revision | None, ...]:
+        """Commit to the backend."""
+        self._check_open()
+        return self._face.commit(operations, timeout=timeout)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError(
+                f"this mapping ({self._address()}) was closed; open a new one with open_mapping() "
+                "or RemoteKVMapping(...)"
+            )
+
+    def _warn_once(self, stored: Stored, error: DecodeError) -> None:
+        revision = stored.entries[0].revision
+        if self._warned.get(stored.key) != revision:
+            self._warned[stored.key] = revision
+            _logger.warning("%s; left out of %s", error, self._address())
+
+
+def _as_dict(other: Any, more: dict[str, Any]) -> dict[Any, Any]:
+    """Return the items that `dict.update` would take from its arguments."""
+    if isinstance(other, RemoteKVMapping):
+        items = other.plain()
+    elif isinstance(other, Container):
+        items = plain(other)
+    else:
+        items = dict(other)
+    items.update(more)
+    return items
+
+
+def _reopen(
+    kind: type[RemoteKVMapping],
+    backend: Backend,
+    entry_point: str,
+    sep: str | None,
+    encoder: Any,
+    decoder: Any,
+    reads: str,
+    timeout: float,
+) -> RemoteKVMapping:
+    """Unpickle a mapping: a new one, connected to the same store."""
+    return kind(
+        backend,
+        entry_point,
+        sep,
+        json_encoder=encoder,
+        json_decoder=decoder,
+        reads=reads,
+        timeout=timeout,
+    )
