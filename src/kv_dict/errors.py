@@ -3,15 +3,15 @@
 ::
 
     KVDictError
-    ├── Unavailable         the store could not be asked; nothing was and nothing will be written
-    ├── OutcomeUnknown      a write was sent and not answered; it may or may not have been applied
-    ├── ConflictError       the store holds something else than the write expected; nothing was written
-    ├── EncodeError         (TypeError)   a key or value that cannot be stored; nothing was written
-    ├── DecodeError         (ValueError)  what is stored cannot be read as a value
-    ├── Unsupported         the backend cannot do this, and says so instead of pretending
-    ├── ClosedError         used after ``close()``
-    ├── ConfigurationError  (ValueError)  a URL, an option or a file that cannot work; says what to change
-    └── LoopThreadError     (RuntimeError)  a blocking call from the thread that would have to answer it
+    ├── Unavailable          the store cannot be asked; nothing was or will be written
+    ├── OutcomeUnknown       a write was sent and not answered: applied or not, nobody knows
+    ├── ConflictError        the store holds something else than the write expected
+    ├── EncodeError          (a TypeError) a key or value that cannot be stored
+    ├── DecodeError          (a ValueError) what is stored cannot be read as a value
+    ├── Unsupported          the backend cannot do this, and says so instead of pretending
+    ├── ClosedError          used after ``close()``
+    ├── ConfigurationError   (a ValueError) a URL, an option or a file that cannot work
+    └── LoopThreadError      (a RuntimeError) a call from the thread that would have to answer it
 
 A missing key stays a :class:`KeyError`, a key that is not a string a :class:`TypeError`, as with a
 dict. Drivers' exceptions never leave a backend: each is translated there, and chained as the cause.
@@ -43,7 +43,7 @@ class KVDictError(Exception):
 
 
 class Unavailable(KVDictError):
-    """The store could not be reached or refused to work; nothing was written and nothing will be."""
+    """The store cannot be reached or refuses to work; nothing was written and nothing will be."""
 
 
 class OutcomeUnknown(KVDictError):

@@ -1,4 +1,4 @@
-"""The stores a mapping can live in. Only the modules in here import a driver, and only when used."""
+"""The stores a mapping can live in. Only modules in here import a driver, and only when used."""
 
 from __future__ import annotations
 

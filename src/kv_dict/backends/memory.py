@@ -147,7 +147,7 @@ class _Watcher:
 
 class _Memory(SynchronousFace):
     def __init__(self, owner: InMemoryAsyncBackend) -> None:
-        self._owner = weakref.proxy(owner)
+        self._owner = owner
         self._entries: dict[str, Entry] = {}
         self._keys: list[str] = []  # sorted
         self._revision = 0

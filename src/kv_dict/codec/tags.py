@@ -25,7 +25,7 @@ MARK = "$kv:"
 _ESCAPED = f"{MARK}escaped"
 
 
-class Refused(Exception):  # noqa: N818 - a message on its way up, not for users
+class Refused(Exception):
     """Something that cannot be stored, on its way up to the codec that knows the whole path."""
 
     def __init__(self, reason: str) -> None:
@@ -221,7 +221,7 @@ def _hashable(item: Any) -> Any:
 
 
 def _as_member(item: Any) -> Any:
-    """A tuple inside a set comes back from JSON as a list; only a tuple can be in a set."""
+    """Return the tuple that a list from JSON was, before it went into a set."""
     return tuple(_as_member(inner) for inner in item) if isinstance(item, list) else item
 
 
@@ -244,15 +244,11 @@ class Tag(NamedTuple):
     unpack: Callable[[Any], Any]
 
 
-def _constructed(kind: type) -> Callable[[Any], Any]:
-    return lambda packed: kind(packed)
-
-
 TAGS: dict[str, Tag] = {
     "int": Tag(int, _pack_int, _unpack_int),
     "float": Tag(float, str, float),
     "complex": Tag(complex, _pack_complex, lambda packed: complex(*packed)),
-    "decimal": Tag(decimal.Decimal, str, _constructed(decimal.Decimal)),
+    "decimal": Tag(decimal.Decimal, str, decimal.Decimal),
     "datetime": Tag(dt.datetime, _pack_moment, _unpack_datetime),
     "date": Tag(dt.date, dt.date.isoformat, dt.date.fromisoformat),
     "time": Tag(dt.time, _pack_moment, _unpack_time),
@@ -261,8 +257,8 @@ TAGS: dict[str, Tag] = {
     "bytearray": Tag(bytearray, _pack_bytes, lambda packed: bytearray(_unpack_bytes(packed))),
     "set": Tag(set, list, _unpack_set),
     "frozenset": Tag(frozenset, list, _unpack_frozenset),
-    "uuid": Tag(uuid.UUID, str, lambda packed: uuid.UUID(packed)),
-    "path": Tag(pathlib.Path, str, lambda packed: pathlib.Path(packed)),
+    "uuid": Tag(uuid.UUID, str, uuid.UUID),
+    "path": Tag(pathlib.Path, str, pathlib.Path),
     "ndarray": Tag(None, _pack_array, _unpack_array),
 }
 """Every tag. ``ndarray`` has no type here because numpy is not imported before a value needs it."""

@@ -58,7 +58,7 @@ class Offer:
 
 
 class _Offers(threading.local):
-    """This thread's offer. One is enough: within an instruction nobody else can ask."""
+    """The offer of each thread. One is enough: within an instruction nobody else can ask."""
 
     current: Offer | None = None
 

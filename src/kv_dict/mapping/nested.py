@@ -49,42 +49,62 @@ def plain(value: Any) -> Any:
     return value  # what else the codec makes is immutable
 
 
+class Tie:
+    """What ties a container to the store.
+
+    Attributes
+    ----------
+    held : Held
+        The state behind it and behind the containers around it.
+    parent : Container or None
+        The container it is in; None for the outermost.
+    read : tuple of one key or index, or None
+        The scalar item that was read last, if nothing was changed since.
+    in_place : bool
+        Whether the last change was an in-place operator, whose assignment is about to follow.
+    """
+
+    __slots__ = ("held", "in_place", "parent", "read")
+
+    def __init__(self, held: Held, parent: Container | None) -> None:
+        self.held = held
+        self.parent = parent
+        self.read: tuple[Any] | None = None
+        self.in_place = False
+
+
 class Container:
-    """What the nested containers have in common. The other base is `base`."""
+    """What the nested containers have in common. The other base is `base`.
+
+    Attributes
+    ----------
+    tie : Tie or None
+        None for one that belongs to no mapping.
+    """
 
     __slots__ = ()
 
     base: ClassVar[type]
-    _held: Held | None
-    _parent: Container | None
-    _read: tuple[Any] | None
-    in_place: bool
-    """Whether the last thing done to it was an in-place operator, whose assignment is to follow."""
+    tie: Tie | None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._belong(None, None)
-
-    def _belong(self, held: Held | None, parent: Container | None) -> None:
-        self._held = held
-        self._parent = parent
-        self._read = None
-        self.in_place = False
+        self.tie = None  # type: ignore[misc]  # the slot is in each subclass, beside the base's data
 
     @classmethod
     def wrapping(cls, value: Any, held: Held, parent: Container | None) -> Any:
         """Return a container with the items of the plain `value`."""
         self = cls(value)
-        self._belong(held, parent)
+        self.tie = Tie(held, parent)  # type: ignore[misc]
         return self
 
     def change(self, action: Callable[[Any], Any], read: tuple[Any] | None = None) -> Any:
         """Apply `action` to this container, in the store."""
-        self.in_place = False
-        self._read = None
-        if self._held is None:
+        if self.tie is None:
             return action(self)
-        return self._held.mutate(self, action, read)
+        self.tie.in_place = False
+        self.tie.read = None
+        return self.tie.held.mutate(self, action, read)
 
     def step_to(self, child: Container) -> Any:
         """Return the key or index of `child`, None if it is not in here."""
@@ -94,19 +114,24 @@ class Container:
         """Become like the plain `value`, keeping the containers inside that are still there."""
         raise NotImplementedError
 
-    def is_top_of(self, mapping: RemoteKVMapping, key: str) -> bool:
-        """Return whether this is what ``mapping[key]`` returned."""
-        held = self._held
-        return (
-            held is not None
-            and self._parent is None
-            and held.mapping is mapping
-            and held.stored.key == key
-        )
+    def assigned_after_operator(self, mapping: RemoteKVMapping, key: str) -> bool:
+        """Return whether this is being assigned to where it was read, by ``mapping[key] += ...``.
 
-    def _wrapped(self, item: Any) -> Any:
-        kind = _KINDS.get(type(item)) if self._held is not None else None
-        return item if kind is None else kind.wrapping(item, self._held, self)
+        The operator has written already then.
+        """
+        tie = self.tie
+        if tie is None or not tie.in_place or tie.parent is not None:
+            return False
+        tie.in_place = False
+        return tie.held.mapping is mapping and tie.held.stored.key == key
+
+    def _read_of(self, item: Any) -> tuple[Any] | None:
+        """Return ``(item,)`` if `item` is what was read last."""
+        read = (item,)
+        return read if self.tie is not None and self.tie.read == read else None
+
+    def _is_parent_of(self, value: Any) -> bool:
+        return isinstance(value, Container) and value.tie is not None and value.tie.parent is self
 
     def copy(self) -> Any:
         """Return a plain, detached deep copy."""
@@ -155,7 +180,8 @@ def _in_place(base: type, name: str) -> Any:
         if method(plain(self), other) is NotImplemented:
             return NotImplemented
         operate(self, other)
-        self.in_place = True
+        if self.tie is not None:
+            self.tie.in_place = True
         return self
 
     mutate.__name__ = name
@@ -173,7 +199,7 @@ def _give(kind: type[Container], mutators: str, in_place: str) -> None:
 class NestedDict(Container, dict[str, Any]):
     """A dict inside a mapping."""
 
-    __slots__ = ("_held", "_parent", "_read", "in_place")
+    __slots__ = ("tie",)
     base = dict
 
     # -- reading ---------------------------------------------------------------------------------
@@ -181,7 +207,8 @@ class NestedDict(Container, dict[str, Any]):
     def __getitem__(self, key: str) -> Any:
         item = dict.__getitem__(self, key)
         if type(item) in _PLAIN_SCALARS:
-            self._read = (key,)
+            if self.tie is not None:
+                self.tie.read = (key,)
             return item
         offer = offers.current
         if offer is not None and offer.of is self and offer.by == caller():
@@ -190,16 +217,19 @@ class NestedDict(Container, dict[str, Any]):
 
     def get(self, key: str, default: Any = None) -> Any:
         """As `dict.get`; a container is live."""
-        return self[key] if key in self else default
+        try:
+            return self[key]
+        except KeyError:
+            return default
 
     def child(self, key: str) -> Any:
         """Return an item, live."""
         item = dict.__getitem__(self, key)
-        if type(item) in _KINDS and self._held is not None:
+        if type(item) in _KINDS and self.tie is not None:
             with shape_lock:
                 item = dict.__getitem__(self, key)
-                if type(item) in _KINDS:
-                    item = self._wrapped(item)
+                if kind := _KINDS.get(type(item)):
+                    item = kind.wrapping(item, self.tie.held, self)
                     dict.__setitem__(self, key, item)
         return item
 
@@ -231,17 +261,16 @@ class NestedDict(Container, dict[str, Any]):
         return plain(other) | plain(self) if isinstance(other, dict) else NotImplemented
 
     @classmethod
-    def fromkeys(cls, iterable: Iterable[str], value: Any = None) -> Any:
+    def fromkeys(cls, iterable: Iterable[Any], value: Any = None, /) -> Any:
         """As `dict.fromkeys`: a plain dict."""
         return dict.fromkeys(iterable, value)
 
     # -- mutating --------------------------------------------------------------------------------
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if isinstance(value, Container) and value._parent is self and self.get(key) is value:
+        if self._is_parent_of(value) and dict.get(self, key) is value:
             return  # x[key] += ...: the operator has written already
-        read = self._read if self._read == (key,) else None
-        self.change(lambda target: dict.__setitem__(target, key, value), read)
+        self.change(lambda target: dict.__setitem__(target, key, value), self._read_of(key))
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         """As `dict.setdefault`; a container is live."""
@@ -289,7 +318,7 @@ _give(NestedDict, "__delitem__ clear pop popitem update", "__ior__")
 class NestedList(Container, list[Any]):
     """A list inside a mapping."""
 
-    __slots__ = ("_held", "_parent", "_read", "in_place")
+    __slots__ = ("tie",)
     base = list
 
     # -- reading ---------------------------------------------------------------------------------
@@ -299,18 +328,19 @@ class NestedList(Container, list[Any]):
         if isinstance(index, slice):
             return plain(item)
         if type(item) in _PLAIN_SCALARS:
-            self._read = (index,)
+            if self.tie is not None:
+                self.tie.read = (index,)
             return item
         return self.child(index)
 
     def child(self, index: SupportsIndex) -> Any:
         """Return an item, live."""
         item = list.__getitem__(self, index)
-        if type(item) in _KINDS and self._held is not None:
+        if type(item) in _KINDS and self.tie is not None:
             with shape_lock:
                 item = list.__getitem__(self, index)
-                if type(item) in _KINDS:
-                    item = self._wrapped(item)
+                if kind := _KINDS.get(type(item)):
+                    item = kind.wrapping(item, self.tie.held, self)
                     list.__setitem__(self, index, item)
         return item
 
@@ -344,12 +374,11 @@ class NestedList(Container, list[Any]):
     # -- mutating --------------------------------------------------------------------------------
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        if isinstance(value, Container) and value._parent is self and self[index] is value:
+        if self._is_parent_of(value) and list.__getitem__(self, index) is value:
             return  # x[index] += ...: the operator has written already
-        read = self._read if self._read == (index,) else None
         if isinstance(value, Iterator):
             value = list(value)
-        self.change(lambda target: list.__setitem__(target, index, value), read)
+        self.change(lambda target: list.__setitem__(target, index, value), self._read_of(index))
 
     def step_to(self, child: Container) -> Any:
         for index, item in enumerate(list.__iter__(self)):
@@ -379,7 +408,7 @@ _give(
 class NestedSet(Container, set[Any]):
     """A set inside a mapping."""
 
-    __slots__ = ("_held", "_parent", "_read", "in_place")
+    __slots__ = ("tie",)
     base = set
 
     def __repr__(self) -> str:
@@ -401,7 +430,7 @@ _give(
 class NestedBytearray(Container, bytearray):
     """A bytearray inside a mapping. What is changed through a memoryview of it is not stored."""
 
-    __slots__ = ("_held", "_parent", "_read", "in_place")
+    __slots__ = ("tie",)
     base = bytearray
 
     def __repr__(self) -> str:

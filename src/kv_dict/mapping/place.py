@@ -49,12 +49,12 @@ class Place:
         parents: list[Container] = []
         steps: list[Any] = []
         child = container
-        while (parent := child._parent) is not None:
+        while child.tie is not None and (parent := child.tie.parent) is not None:
             step = parent.step_to(child)
             if step is None:
                 raise ConflictError(
-                    f"a {container.base.__name__} that was read from md[{key!r}] is no longer part "
-                    "of it: what held it was replaced or removed; nothing was written. Read it again"
+                    f"a {container.base.__name__} that was read from md[{key!r}] is no longer in "
+                    "it: it was replaced or removed, here; nothing was written. Read it again"
                 )
             parents.append(parent)
             steps.append(step)

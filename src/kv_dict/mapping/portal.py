@@ -10,7 +10,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from kv_dict.backend import Backend, SynchronousFace
 from kv_dict.errors import LoopThreadError, OutcomeUnknown, Unavailable
@@ -82,13 +82,13 @@ class _Portal:
         raise Unavailable(late)
 
 
-class _Call:
+class _Call(Generic[_Result]):
     """One coroutine on its way through the loop. `ended` is released when its outcome is there."""
 
-    def __init__(self, make: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    def __init__(self, make: Callable[[], Coroutine[Any, Any, _Result]]) -> None:
         self._make = make
         self._task: asyncio.Task[None] | None = None
-        self._result: Any = None
+        self._result: _Result
         self._error: BaseException | None = None
         self.ended = threading.Lock()
         self.ended.acquire()
@@ -115,7 +115,7 @@ class _Call:
         """Whether it ended with an error that says that nothing was written."""
         return isinstance(self._error, Exception) and not isinstance(self._error, OutcomeUnknown)
 
-    def outcome(self) -> Any:
+    def outcome(self) -> _Result:
         if self._error is not None:
             try:
                 raise self._error

@@ -24,7 +24,7 @@ from kv_dict.mapping.portal import face_of
 from kv_dict.mapping.retry import attempts
 from kv_dict.mapping.stored import Stored, group
 from kv_dict.mapping.views import RemoteItems, RemoteKeys, RemoteValues
-from kv_dict.model import DeletePrefix, Operation, Put, Revision
+from kv_dict.model import DeletePrefix, Entry, Operation, Put, Revision
 
 __all__ = ["RemoteKVMapping"]
 
@@ -183,9 +183,8 @@ class RemoteKVMapping(MutableMapping[str, Any]):
     # -- writing ---------------------------------------------------------------------------------
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if isinstance(value, Container) and value.in_place and value.is_top_of(self, key):
-            value.in_place = False
-            return  # md[key] += ...: the operator has written already
+        if isinstance(value, Container) and value.assigned_after_operator(self, key):
+            return
         self.update({key: value})
 
     def __delitem__(self, key: str) -> None:
@@ -315,7 +314,7 @@ class RemoteKVMapping(MutableMapping[str, Any]):
         return self.transform(key, adding(by, key), 0)
 
     @classmethod
-    def fromkeys(  # type: ignore[override]
+    def fromkeys(
         cls,
         keys: Iterable[str],
         value: Any = None,
@@ -443,7 +442,7 @@ class RemoteKVMapping(MutableMapping[str, Any]):
         stored_key = self._space.join([key])
         if self.sep is None:
             entry = self._face.read(stored_key, timeout=timeout)
-            entries = () if entry is None else (entry,)
+            entries: tuple[Entry, ...] = () if entry is None else (entry,)
         else:
             entries = self._face.read_tree(stored_key, self.sep, timeout=timeout).entries
         return Stored(key, entries, self._space, self._codec)

@@ -1,9 +1,9 @@
 """What the store holds of one key of a mapping, and how a changed value goes back there.
 
 Usually that is one entry. With a separator there may be entries below it, written by other
-programs: ``ep1:main:sup1`` is read as ``md["main"]["sup1"]``. A key that has both a value of its own
-and entries below is a dict: its own dict with the others merged in, or ``{"_value": ...}`` where its
-own value is no dict. A changed value goes back to the entries its parts came from.
+programs: ``ep1:main:sup1`` is read as ``md["main"]["sup1"]``. A key that has both a value of its
+own and entries below is a dict: its own dict with the others merged in, or ``{"_value": ...}``
+where its own value is no dict. A changed value goes back to the entries its parts came from.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Stored:
 
     def __init__(self, key: str, entries: Sequence[Entry], space: KeySpace, codec: Codec) -> None:
         self.key = key
-        self.entries = entries
+        self.entries: Sequence[Entry] = entries
         self._space = space
         self._codec = codec
 

@@ -53,7 +53,7 @@ class SQLiteBackend(SynchronousDriverBackend):
             )
         if not 0 < poll_interval <= 60:
             raise ConfigurationError(f"poll_interval={poll_interval!r}: seconds, above 0, up to 60")
-        self.path = Path(os.path.abspath(text))
+        self.path = Path(text).absolute()
         self.poll_interval = poll_interval
         self._file = DatabaseFile(self.path)
         self._store = Store(self, self._file)

@@ -122,7 +122,7 @@ class Store(SynchronousFace):
     """
 
     def __init__(self, owner: Backend, file: DatabaseFile) -> None:
-        self._owner = weakref.proxy(owner)
+        self._owner = owner
         self._file = file
         self._reader = _Line(file)
         self._writer = _Line(file)
@@ -136,7 +136,7 @@ class Store(SynchronousFace):
         rows = self._select(
             f"{_READ} UNION ALL {_RANGE}", (key, *key_range(key + separator)), timeout
         )
-        return Snapshot(tuple([entry_of(row) for row in rows]))
+        return Snapshot(tuple([entry_of(row) for row in sorted(rows)]))
 
     def snapshot(self, prefix: str, *, timeout: float) -> Snapshot:
         with self._reading(timeout) as connection:
@@ -241,7 +241,7 @@ class Store(SynchronousFace):
                 connection.execute("ROLLBACK")
 
     def after_fork(self) -> None:
-        """Leave the parent's connections alone: SQLite's must not cross a fork, not even to close."""
+        """Leave the parent's connections alone: they must not be used here, not even to close."""
         _abandoned.extend((self._reader.abandon(), self._writer.abandon()))
 
 

@@ -1,0 +1,91 @@
+"""Following a watch in a test: what it has said so far, and waiting for more under a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from types import TracebackType
+from typing import Final, Self
+
+from kv_dict.backend import Backend
+from kv_dict.model import Deletion, Entry, Stale, Synced, WatchEvent
+
+__all__ = ["Watching"]
+
+DEADLINE: Final = 15.0
+"""Seconds that any expected event may take; only a failing test waits that long."""
+
+
+class Watching:
+    """A task that collects what ``backend.watch(prefix)`` yields.
+
+    Attributes
+    ----------
+    events : list of WatchEvent
+        Everything so far, in order.
+    state : dict of str to bytes
+        What the events add up to.
+    """
+
+    def __init__(self, backend: Backend, prefix: str) -> None:
+        self._backend = backend
+        self._prefix = prefix
+        self._news = asyncio.Condition()
+        self.events: list[WatchEvent] = []
+        self.state: dict[str, bytes] = {}
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._follow(), name=f"watching {self._prefix}")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])  # what it raised is for `until` and `outcome` to tell
+
+    async def _follow(self) -> None:
+        async with aclosing(self._backend.watch(self._prefix)) as events:
+            async for event in events:
+                self.events.append(event)
+                if isinstance(event, Entry):
+                    self.state[event.key] = event.value
+                elif isinstance(event, Deletion):
+                    self.state.pop(event.key, None)
+                async with self._news:
+                    self._news.notify_all()
+
+    async def until(self, condition: Callable[[Self], bool], what: str) -> None:
+        """Return when `condition` holds; AssertionError, with what was seen, if it never does."""
+        try:
+            async with asyncio.timeout(DEADLINE), self._news:
+                while not condition(self):
+                    if self._task.done():
+                        self._task.result()
+                        raise AssertionError(f"the watch ended before {what}")
+                    await self._news.wait()
+        except TimeoutError:
+            seen = f"{len(self.events)} events, the last {self.events[-5:]}, state {self.state!r:.500}"
+            raise AssertionError(f"not within {DEADLINE:g} s: {what}; saw {seen}") from None
+
+    async def until_synced(self, times: int = 1) -> None:
+        """Return when the watch has been synced that many times."""
+        await self.until(lambda w: w.count(Synced) >= times, f"synced {times} time(s)")
+
+    async def until_state(self, state: dict[str, bytes]) -> None:
+        """Return when the events add up to `state`."""
+        await self.until(lambda w: w.state == state, f"the state {state!r:.500}")
+
+    def count(self, kind: type[Entry | Deletion | Synced | Stale]) -> int:
+        """Return how many events of a kind there were."""
+        return sum(isinstance(event, kind) for event in self.events)
+
+    async def outcome(self) -> BaseException | None:
+        """Wait for the watch to end by itself; return what it raised."""
+        done, _ = await asyncio.wait([self._task], timeout=DEADLINE)
+        assert done, "the watch did not end"  # noqa: S101 - this is a test
+        return self._task.exception()

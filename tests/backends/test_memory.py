@@ -1,0 +1,129 @@
+"""The memory backend: conformance, and what is its own."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import pickle
+import subprocess
+import sys
+import time
+from contextlib import aclosing
+
+import pytest
+
+from kv_dict import ConfigurationError, InMemoryAsyncBackend, RemoteKVMapping
+from kv_dict.backends import memory
+from kv_dict.backends.memory import _lock
+from kv_dict.model import Delete, Entry, Put
+from kv_dict.testing import BackendConformance, RawStore
+
+
+class RawMemory(RawStore):
+    """Looks into the dict itself."""
+
+    def __init__(self) -> None:
+        self._backend = InMemoryAsyncBackend()
+
+    def open(self) -> InMemoryAsyncBackend:
+        return self._backend
+
+    def get(self, key: str) -> bytes | None:
+        entry = self._backend._memory._entries.get(key)
+        return None if entry is None else entry.value
+
+    def put(self, key: str, value: bytes) -> None:
+        # There is no other program than this one: another thread's commit is as foreign as it gets.
+        asyncio.run(self._backend.commit([Put(key, value)], timeout=1))
+
+    def delete(self, key: str) -> None:
+        asyncio.run(self._backend.commit([Delete(key)], timeout=1))
+
+    def keys(self) -> set[str]:
+        return set(self._backend._memory._entries)
+
+
+class TestMemoryBackend(BackendConformance):
+    @pytest.fixture
+    def raw(self) -> RawStore:
+        return RawMemory()
+
+
+def test_an_overflowing_watch_compares_with_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "MAX_PENDING", 10)
+
+    async def work() -> None:
+        backend = InMemoryAsyncBackend()
+        await backend.commit([Put("k00", b"first"), Put("k99", b"first")], timeout=1)
+        async with aclosing(backend.watch("")) as events:
+            state = {}
+            for _ in range(3):  # two entries, synced
+                event = await anext(events)
+                if isinstance(event, Entry):
+                    state[event.key] = event.value
+            await backend.commit([Put(f"k{n:02}", b"second") for n in range(50)], timeout=1)
+            await backend.commit([Delete("k99")], timeout=1)
+            (watcher,) = backend._memory._watchers
+            assert watcher.pending is None
+            while len(state) < 50 or "k99" in state:
+                event = await anext(events)
+                if isinstance(event, Entry):
+                    state[event.key] = event.value
+                else:
+                    del state[event.key]
+        assert state == {f"k{n:02}": b"second" for n in range(50)}
+        assert backend._memory._watchers == set()
+
+    asyncio.run(asyncio.wait_for(work(), 10))
+
+
+def test_a_pickle_cannot_reach_another_process() -> None:
+    backend = InMemoryAsyncBackend()
+    with RemoteKVMapping(backend, "ep1") as md:
+        md["a"] = 1
+        assert pickle.loads(pickle.dumps(md)) == {"a": 1}
+        program = "import pickle, sys; pickle.loads(sys.stdin.buffer.read())"
+        done = subprocess.run(
+            [sys.executable, "-c", program], input=pickle.dumps(md), capture_output=True, timeout=60
+        )
+    assert done.returncode == 1
+    assert b"ConfigurationError: a memory:// store cannot be reached" in done.stderr
+    data = pickle.dumps(backend)
+    del backend, md
+    gc.collect()
+    with pytest.raises(ConfigurationError, match="after it is gone"):
+        pickle.loads(data)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_fork_does_not_inherit_a_held_lock() -> None:
+    """Another thread uses the store at the time of the fork; the child must not wait for it."""
+    import threading
+
+    backend = InMemoryAsyncBackend()
+    md = RemoteKVMapping(backend, "ep1")
+    md["n"] = 0
+    stop = threading.Event()
+
+    def hammer() -> None:
+        while not stop.is_set():
+            md["n"] = 1
+
+    thread = threading.Thread(target=hammer)
+    thread.start()
+    try:
+        for _ in range(20):
+            child = os.fork()
+            if child == 0:
+                ok = not _lock.locked() and md["n"] in (0, 1)
+                os._exit(0 if ok else 1)
+            deadline = time.monotonic() + 20
+            while (done := os.waitpid(child, os.WNOHANG))[0] == 0:
+                if time.monotonic() > deadline:
+                    os.kill(child, 9)
+                    pytest.fail("the child hangs")
+            assert done[1] == 0
+    finally:
+        stop.set()
+        thread.join()
