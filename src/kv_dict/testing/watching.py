@@ -69,7 +69,7 @@ class Watching:
                         raise AssertionError(f"the watch ended before {what}")
                     await self._news.wait()
         except TimeoutError:
-            seen = f"{len(self.events)} events, the last {self.events[-5:]}, state {self.state!r:.500}"
+            seen = f"{len(self.events)} events, the last {self.events[-5:]}; {self.state!r:.500}"
             raise AssertionError(f"not within {DEADLINE:g} s: {what}; saw {seen}") from None
 
     async def until_synced(self, times: int = 1) -> None:

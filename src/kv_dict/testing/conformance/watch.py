@@ -1,0 +1,162 @@
+"""The watch."""
+
+from __future__ import annotations
+
+import asyncio
+
+from kv_dict.backend import Backend
+from kv_dict.errors import ClosedError
+from kv_dict.model import (
+    Delete,
+    DeletePrefix,
+    Deletion,
+    Entry,
+    Put,
+    Synced,
+)
+from kv_dict.testing.conformance.base import ConformanceBase, T
+from kv_dict.testing.raw import RawStore
+from kv_dict.testing.watching import Watching
+
+__all__ = ["WatchConformance"]
+
+
+class WatchConformance(ConformanceBase):
+    """The watch."""
+
+    def test_a_watch_begins_with_what_is_there(self, raw: RawStore) -> None:
+        backend = raw.open()
+
+        async def work() -> None:
+            await backend.commit([Put("p:a", b"1"), Put("p:b", b"2"), Put("q", b"3")], timeout=T)
+            async with Watching(backend, "p:") as watching:
+                await watching.until_synced()
+                assert watching.state == {"p:a": b"1", "p:b": b"2"}
+                assert isinstance(watching.events[-1], Synced)
+            await backend.close()
+
+        self.run(backend, work)
+
+    def test_a_watch_tells_every_kind_of_change(self, raw: RawStore) -> None:
+        backend = raw.open()
+
+        async def work() -> None:
+            async with Watching(backend, "p:") as watching:
+                await watching.until_synced()
+                (revision,) = await backend.commit([Put("p:a", b"1")], timeout=T)
+                await watching.until_state({"p:a": b"1"})
+                told = [event for event in watching.events if isinstance(event, Entry)][-1]
+                assert told.revision == revision
+                await backend.commit([Put("p:a", b"2"), Put("p:b", b"1")], timeout=T)
+                await watching.until_state({"p:a": b"2", "p:b": b"1"})
+                await backend.commit([Delete("p:a")], timeout=T)
+                await watching.until_state({"p:b": b"1"})
+                await backend.commit([Put("p:a", b"3"), Put("q", b"1")], timeout=T)
+                await watching.until_state({"p:a": b"3", "p:b": b"1"})
+                await backend.commit([DeletePrefix("p:")], timeout=T)
+                await watching.until_state({})
+                assert all(
+                    event.key.startswith("p:")
+                    for event in watching.events
+                    if isinstance(event, Entry | Deletion)
+                )
+                assert watching.count(Synced) == 1
+            await backend.close()
+
+        self.run(backend, work)
+
+    def test_a_watch_sees_foreign_programs(self, raw: RawStore) -> None:
+        backend = raw.open()
+
+        async def work() -> None:
+            async with Watching(backend, "p:") as watching:
+                await watching.until_synced()
+                await asyncio.to_thread(raw.put, "p:a", b"1")
+                await watching.until_state({"p:a": b"1"})
+                await asyncio.to_thread(raw.put, "p:a", b"2")
+                await watching.until_state({"p:a": b"2"})
+                await asyncio.to_thread(raw.delete, "p:a")
+                await watching.until_state({})
+            await backend.close()
+
+        self.run(backend, work)
+
+    def test_a_watch_sees_other_backends(self, raw: RawStore, other: Backend) -> None:
+        backend = raw.open()
+        if backend is other:
+            return  # the store lives in the backend, there is no other
+
+        async def work() -> None:
+            async with Watching(backend, "") as watching:
+                await watching.until_synced()
+                await asyncio.to_thread(self.commit, other, Put("a", b"1"))
+                await watching.until_state({"a": b"1"})
+            await backend.close()
+
+        self.run(backend, work)
+
+    def test_the_last_state_is_never_dropped(self, raw: RawStore) -> None:
+        backend = raw.open()
+
+        async def work() -> None:
+            async with Watching(backend, "p:") as watching, Watching(backend, "p:") as second:
+                await watching.until_synced()
+                for n in range(200):
+                    await backend.commit(
+                        [Put(f"p:{n % 7}", str(n).encode()), Delete(f"p:{(n + 3) % 7}")], timeout=T
+                    )
+                final = {
+                    entry.key: entry.value
+                    for entry in (await backend.snapshot("p:", timeout=T)).entries
+                }
+                await watching.until_state(final)
+                await second.until_state(final)
+            await backend.close()
+
+        self.run(backend, work)
+
+    def test_a_slow_consumer_ends_up_with_the_last_state(self, raw: RawStore) -> None:
+        backend = raw.open()
+
+        async def work() -> None:
+            await backend.commit([Put("p:gone", b"1")], timeout=T)
+            events = backend.watch("p:")
+            first = await anext(events)
+            assert isinstance(first, Entry)  # and now it looks away
+            for n in range(100):
+                await backend.commit([Put(f"p:{n % 3}", str(n).encode())], timeout=T)
+            await backend.commit([Delete("p:gone")], timeout=T)
+            state = {first.key: first.value}
+            while state != {"p:0": b"99", "p:1": b"97", "p:2": b"98"}:
+                event = await anext(events)
+                if isinstance(event, Entry):
+                    state[event.key] = event.value
+                elif isinstance(event, Deletion):
+                    state.pop(event.key, None)
+            await events.aclose()
+            await backend.close()
+
+        self.run(backend, work)
+
+    def test_a_watch_can_be_cancelled_at_any_time(self, raw: RawStore) -> None:
+        backend = raw.open()
+
+        async def work() -> None:
+            for pause in (0, 0.001, 0.05):
+                async with Watching(backend, "p:"):
+                    await asyncio.sleep(pause)
+            await backend.ping(timeout=T)
+            await backend.close()
+
+        self.run(backend, work)
+
+    def test_closing_ends_a_watch(self, raw: RawStore) -> None:
+        backend = raw.open()
+
+        async def work() -> None:
+            async with Watching(backend, "p:") as watching:
+                await watching.until_synced()
+                await backend.close()
+                assert isinstance(await watching.outcome(), ClosedError)
+
+        self.run(backend, work)
