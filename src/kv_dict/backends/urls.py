@@ -69,6 +69,8 @@ def _open_sqlite(parts: SplitResult, options: dict[str, str]) -> Backend:
     path = unquote(parts.path)
     if path.startswith("/") and path.count("/") == 1:
         path = path[1:]  # sqlite:///name.db: nobody keeps a database in the root folder
+    if path.startswith("//"):
+        path = "/" + path.lstrip("/")
     if not path:
         raise ConfigurationError("sqlite:// needs a file: sqlite:///path/to/file.db")
     converted = _refuse_unknown("sqlite", options, {"poll_interval": float})

@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from urllib.parse import quote
 
 from kv_dict.backend import Capabilities, SynchronousDriverBackend, SynchronousFace
 from kv_dict.backends.delivered import Delivered
@@ -60,7 +61,8 @@ class SQLiteBackend(SynchronousDriverBackend):
 
     @property
     def url(self) -> str:
-        return f"sqlite://{self.path}"
+        path = quote(str(self.path))
+        return f"sqlite://{path}" if path.count("/") > 1 else f"sqlite:///{path}"
 
     @property
     def capabilities(self) -> Capabilities:
