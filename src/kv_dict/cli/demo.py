@@ -18,7 +18,7 @@ from typing import Any, Final
 import bluesky.plans as bp
 from bluesky.run_engine import RunEngine
 from ophyd_async.core import init_devices
-from ophyd_async.sim import PatternGenerator, SimMotor, SimPointDetector
+from ophyd_async.sim import SimMotor, SimPointDetector
 from rich.console import Console
 from rich.syntax import Syntax
 
@@ -91,18 +91,18 @@ def _restarted(url: str) -> None:
 @contextmanager
 def _session(md: RemoteKVMapping) -> Iterator[Any]:
     """Make a RunEngine with `md`, and yield a function that runs a scan and returns its start."""
-    engine = RunEngine(md)
+    engine = RunEngine(md)  # type: ignore[arg-type]  # it says dict, and means a mapping
+    starts: list[dict[str, Any]] = []
+    engine.subscribe(  # type: ignore[no-untyped-call]
+        lambda _, document: starts.append(dict(document)), "start"
+    )
     with init_devices():
         motor = SimMotor(instant=True)
-        detector = SimPointDetector(PatternGenerator(), num_channels=1)
+        detector = SimPointDetector(None, num_channels=1)
 
     def scan() -> dict[str, Any]:
-        starts: list[dict[str, Any]] = []
-        engine(
-            bp.scan([detector], motor, -1, 1, 3),
-            {"start": lambda _, document: starts.append(document)},
-        )
-        return starts[0]
+        engine(bp.scan([detector], motor, -1, 1, 3))
+        return starts[-1]
 
     try:
         yield scan

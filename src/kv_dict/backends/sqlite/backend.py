@@ -8,11 +8,13 @@ import sqlite3
 import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from kv_dict.backend import Capabilities, SynchronousDriverBackend, SynchronousFace
 from kv_dict.backends.delivered import Delivered
-from kv_dict.backends.sqlite.file import DatabaseFile, Identity, explain
+from kv_dict.backends.sqlite.connection import SharedConnection
+from kv_dict.backends.sqlite.file import DatabaseFile, explain
 from kv_dict.backends.sqlite.schema import TOMBSTONES_KEPT
 from kv_dict.backends.sqlite.store import Store, entry_of, key_range
 from kv_dict.errors import ConfigurationError, Unavailable
@@ -110,85 +112,63 @@ class _Follower:
     """
 
     def __init__(self, file: DatabaseFile, prefix: str) -> None:
-        self._file = file
+        self._path = file.path
+        self._shared = SharedConnection(file)
         self._range = key_range(prefix)
         self._delivered = Delivered()
-        self._connection: sqlite3.Connection | None = None
-        self._pid = 0
-        self._identity: Identity | None = None
+        self._opened = 0
         self._version = -1
         self._revision = -1
 
     def look(self) -> list[WatchEvent]:
         """Return what is new; raises Unavailable while the file cannot be read."""
         try:
-            connection = self._connection
-            if connection is None or self._file.identity() != self._identity:
-                self.close()
-                connection, self._identity = self._file.connect(timeout=0.1)
-                self._connection = connection
-                self._version = self._data_version(connection)
-                return [*self._everything(connection), Synced()]
-            version = self._data_version(connection)
-            if version == self._version:
-                return []
-            news = self._since(connection)
-            self._version = version  # only now: an error above must be looked at again
-            return news
-        except Unavailable:
-            self.close()
-            raise
+            with self._shared.use(timeout=0.1) as connection:
+                (version,) = connection.execute("PRAGMA data_version").fetchone()
+                if self._shared.opened != self._opened:
+                    news = [*self._everything(connection), Synced()]
+                elif version != self._version:
+                    news = self._since(connection)
+                else:
+                    return []
+                # Only now: after an error above, all of it has to be looked at again.
+                self._opened, self._version = self._shared.opened, version
+                return news
         except sqlite3.Error as error:
-            self.close()
-            raise explain(error, self._file.path) from error
+            raise explain(error, self._path) from error
 
     def close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
-
-    def _data_version(self, connection: sqlite3.Connection) -> int:
-        version: int = connection.execute("PRAGMA data_version").fetchone()[0]
-        return version
+        self._shared.close()
 
     def _everything(self, connection: sqlite3.Connection) -> list[WatchEvent]:
         connection.execute("BEGIN")
-        try:
-            (self._revision,) = connection.execute("SELECT revision FROM clock").fetchone()
-            rows = connection.execute(
-                "SELECT key, value, revision, time FROM entries WHERE key >= ? AND key < ? "
-                "ORDER BY key",
-                self._range,
-            ).fetchall()
-        finally:
-            connection.execute("ROLLBACK")
+        (self._revision,) = connection.execute("SELECT revision FROM clock").fetchone()
+        rows = connection.execute(
+            "SELECT key, value, revision, time FROM entries WHERE key >= ? AND key < ? "
+            "ORDER BY key",
+            self._range,
+        ).fetchall()
+        connection.execute("ROLLBACK")
         return list(self._delivered.difference(entry_of(row) for row in rows))
 
     def _since(self, connection: sqlite3.Connection) -> list[WatchEvent]:
         connection.execute("BEGIN")
-        try:
-            (revision,) = connection.execute("SELECT revision FROM clock").fetchone()
-            # Tombstones are forgotten in time, and a file may be restored from a backup in place.
-            within_reach = 0 <= revision - self._revision < TOMBSTONES_KEPT
-            if within_reach:
-                rows = connection.execute(
-                    "SELECT key, value, revision, time, 0 AS gone FROM entries "
-                    "WHERE revision > ?1 AND key >= ?2 AND key < ?3 "
-                    "UNION ALL SELECT key, NULL, revision, time, 1 FROM tombstones "
-                    "WHERE revision > ?1 AND key >= ?2 AND key < ?3 ORDER BY 3",
-                    (self._revision, *self._range),
-                ).fetchall()
-        finally:
+        (revision,) = connection.execute("SELECT revision FROM clock").fetchone()
+        # Tombstones are forgotten in time, and a file may be restored from a backup in place.
+        if not 0 <= revision - self._revision < TOMBSTONES_KEPT:
             connection.execute("ROLLBACK")
-        if not within_reach:
             return self._everything(connection)
+        rows = connection.execute(
+            "SELECT key, value, revision, time, 0 AS gone FROM entries "
+            "WHERE revision > ?1 AND key >= ?2 AND key < ?3 "
+            "UNION ALL SELECT key, NULL, revision, time, 1 FROM tombstones "
+            "WHERE revision > ?1 AND key >= ?2 AND key < ?3 ORDER BY 3",
+            (self._revision, *self._range),
+        ).fetchall()
+        connection.execute("ROLLBACK")
         self._revision = revision
-        return list(
-            self._delivered.changes(
-                Deletion(row[0], row[2], row[3]) if row[4] else _entry(row) for row in rows
-            )
-        )
+        return list(self._delivered.changes(_event(row) for row in rows))
 
 
-def _entry(row: tuple[object, ...]) -> Entry:
-    return entry_of(row)
+def _event(row: tuple[Any, ...]) -> Entry | Deletion:
+    return Deletion(row[0], row[2], row[3]) if row[4] else entry_of(row)

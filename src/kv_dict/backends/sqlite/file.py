@@ -13,7 +13,7 @@ from typing import Final
 from kv_dict.backends.sqlite.schema import APPLICATION_ID, CREATE, VERSION
 from kv_dict.errors import ConfigurationError, EncodeError, KVDictError, Unavailable
 
-__all__ = ["DatabaseFile", "Identity", "explain"]
+__all__ = ["DatabaseFile", "Identity", "explain", "is_busy"]
 
 Identity = tuple[int, int]
 """Device and inode: what tells a file from another one that took its name."""
@@ -66,17 +66,17 @@ class DatabaseFile:
         deadline = time.monotonic() + timeout
         while True:
             try:
-                return self._connect(deadline)
+                return self._connect()
             except sqlite3.Error as error:
                 # Making a file at the same time as another process ends in "locked" at once.
-                if not _is_busy(error) or time.monotonic() >= deadline:
+                if not is_busy(error) or time.monotonic() >= deadline:
                     raise explain(error, self.path) from error
             time.sleep(0.005)
 
-    def _connect(self, deadline: float) -> tuple[sqlite3.Connection, Identity]:
+    def _connect(self) -> tuple[sqlite3.Connection, Identity]:
         connection = sqlite3.connect(
             self.path,
-            timeout=max(0.0, deadline - time.monotonic()),
+            timeout=0.1,  # for what a reader may have to wait for; writers look for themselves
             isolation_level=None,
             check_same_thread=False,
         )
@@ -157,7 +157,8 @@ def network_file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) ->
     return kind if kind in _NETWORK else None
 
 
-def _is_busy(error: sqlite3.Error) -> bool:
+def is_busy(error: sqlite3.Error) -> bool:
+    """Return whether an error says that somebody else has the lock."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (
         sqlite3.SQLITE_BUSY,
         sqlite3.SQLITE_LOCKED,

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import threading
-import time
-import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from kv_dict.backend import Backend, SynchronousFace, check_operations, prefix_end
-from kv_dict.backends.sqlite.file import DatabaseFile, Identity, explain
-from kv_dict.errors import ConflictError, OutcomeUnknown, Unavailable
+from kv_dict.backends.sqlite.connection import SharedConnection, begin_writing
+from kv_dict.backends.sqlite.file import DatabaseFile, explain
+from kv_dict.errors import ConflictError, OutcomeUnknown
 from kv_dict.model import (
     ABSENT,
     Delete,
@@ -57,76 +54,17 @@ def key_range(prefix: str) -> tuple[str, str | bytes]:
     return prefix, _ABOVE_ALL_TEXT if end is None else end
 
 
-class _Line:
-    """One connection with its lock, opened when first used and again when the file was replaced."""
-
-    def __init__(self, file: DatabaseFile) -> None:
-        self._file = file
-        self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
-        self._identity: Identity | None = None
-        self._busy_timeout = -1.0
-
-    @contextmanager
-    def use(self, timeout: float) -> Iterator[sqlite3.Connection]:
-        deadline = time.monotonic() + timeout
-        if not self._lock.acquire(timeout=timeout):
-            raise Unavailable(
-                f"{self._file.path}: other threads of this process kept the connection for longer "
-                f"than {timeout:g} s; nothing was written"
-            )
-        try:
-            connection = self._connection
-            if connection is None or self._file.identity() != self._identity:
-                self.disconnect()
-                connection, self._identity = self._file.connect(timeout)
-                self._connection = connection
-            elif connection.in_transaction:  # a Ctrl-C fell between two statements
-                connection.execute("ROLLBACK")
-            left = max(0.0, deadline - time.monotonic())
-            if abs(left - self._busy_timeout) > 0.05:  # how long SQLite itself waits for a lock
-                connection.execute(f"PRAGMA busy_timeout = {round(left * 1000)}")
-                self._busy_timeout = left
-            yield connection
-        finally:
-            self._lock.release()
-
-    def replaced(self) -> bool:
-        """Return whether the file that was written to is no longer the one at its path."""
-        try:
-            return self._file.identity() != self._identity
-        except Unavailable:
-            return True
-
-    def disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        self._busy_timeout = -1.0
-        if connection is not None:
-            connection.close()
-
-    def close(self) -> None:
-        with self._lock:
-            self.disconnect()
-
-    def abandon(self) -> sqlite3.Connection | None:
-        """Forget the connection without closing it, and any lock that a lost thread holds."""
-        connection, self._connection = self._connection, None
-        self._lock = threading.Lock()
-        return connection
-
-
 class Store(SynchronousFace):
     """The native synchronous face. Two connections, so that reads never wait for a commit's fsync.
 
-    Thread-safe. After a fork the child opens connections of its own.
+    Thread-safe and fork-safe.
     """
 
     def __init__(self, owner: Backend, file: DatabaseFile) -> None:
         self._owner = owner
         self._file = file
-        self._reader = _Line(file)
-        self._writer = _Line(file)
-        _stores.add(self)
+        self._reader = SharedConnection(file)
+        self._writer = SharedConnection(file)
 
     def read(self, key: str, *, timeout: float) -> Entry | None:
         rows = self._select(_READ, (key,), timeout)
@@ -155,7 +93,7 @@ class Store(SynchronousFace):
         check_operations(operations)
         with self._writer.use(timeout) as connection:
             try:
-                connection.execute("BEGIN IMMEDIATE")
+                begin_writing(connection, timeout)
                 self._check(connection, operations)
                 revisions = tuple([self._apply(connection, op) for op in operations])
             except sqlite3.Error as error:
@@ -240,10 +178,6 @@ class Store(SynchronousFace):
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
 
-    def after_fork(self) -> None:
-        """Leave the parent's connections alone: they must not be used here, not even to close."""
-        _abandoned.extend((self._reader.abandon(), self._writer.abandon()))
-
 
 def _text_or_blob(value: bytes) -> str | bytes:
     """JSON goes in as text, which the sqlite3 shell shows and its JSON functions read."""
@@ -251,15 +185,3 @@ def _text_or_blob(value: bytes) -> str | bytes:
         return value.decode()
     except UnicodeDecodeError:
         return value
-
-
-_stores: weakref.WeakSet[Store] = weakref.WeakSet()
-_abandoned: list[sqlite3.Connection | None] = []
-
-
-def _after_fork_in_child() -> None:
-    for store in tuple(_stores):
-        store.after_fork()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
