@@ -15,7 +15,7 @@ from kv_dict.backend import Capabilities, SynchronousDriverBackend, SynchronousF
 from kv_dict.backends.delivered import Delivered
 from kv_dict.backends.sqlite.connection import SharedConnection
 from kv_dict.backends.sqlite.file import DatabaseFile, explain
-from kv_dict.backends.sqlite.schema import TOMBSTONES_KEPT
+from kv_dict.backends.sqlite.schema import REACH
 from kv_dict.backends.sqlite.store import Store, entry_of, key_range
 from kv_dict.errors import ConfigurationError, Unavailable
 from kv_dict.model import Deletion, Entry, Stale, Synced, WatchEvent
@@ -122,16 +122,16 @@ class _Follower:
 
     def look(self) -> list[WatchEvent]:
         """Return what is new; raises Unavailable while the file cannot be read."""
+        seen, self._opened = self._opened, -1  # an error leaves it so: then all is looked at again
         try:
             with self._shared.use(timeout=0.1) as connection:
                 (version,) = connection.execute("PRAGMA data_version").fetchone()
-                if self._shared.opened != self._opened:
+                if seen != self._shared.opened:
                     news = [*self._everything(connection), Synced()]
                 elif version != self._version:
                     news = self._since(connection)
                 else:
-                    return []
-                # Only now: after an error above, all of it has to be looked at again.
+                    news = []
                 self._opened, self._version = self._shared.opened, version
                 return news
         except sqlite3.Error as error:
@@ -155,7 +155,7 @@ class _Follower:
         connection.execute("BEGIN")
         (revision,) = connection.execute("SELECT revision FROM clock").fetchone()
         # Tombstones are forgotten in time, and a file may be restored from a backup in place.
-        if not 0 <= revision - self._revision < TOMBSTONES_KEPT:
+        if not 0 <= revision - self._revision < REACH:
             connection.execute("ROLLBACK")
             return self._everything(connection)
         rows = connection.execute(

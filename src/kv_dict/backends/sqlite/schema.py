@@ -8,27 +8,36 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["APPLICATION_ID", "CREATE", "TOMBSTONES_KEPT", "VERSION"]
+__all__ = ["APPLICATION_ID", "CREATE", "REACH", "VERSION"]
 
 APPLICATION_ID: Final = 0x6B766474  # "kvdt": how file(1) and this program know such a file
 VERSION: Final = 1
-TOMBSTONES_KEPT: Final = 10_000
-"""A watch that is further behind than this many revisions compares with a snapshot instead."""
 
-_NOW = "(julianday('now') - 2440587.5) * 86400.0"
+REACH: Final = 3600 * 1000 << 10
+"""How far back, in revisions, deletions are remembered: an hour.
+
+A watch that has not read for longer compares with a snapshot instead.
+"""
+
+_SECONDS = "(julianday('now') - 2440587.5) * 86400.0"
+
+# A revision is the time in units of 1/1024 millisecond, or one more than the last if that is later.
+# Counting from 1 would give two files, or a file and its backup, the same revisions for different
+# values, and a guard taken from the one would hold in the other.
+_NEXT = f"max(revision + 1, CAST({_SECONDS} * 1000 AS INTEGER) << 10)"
 
 _STAMP = f"""
-    UPDATE clock SET revision = revision + 1;
-    UPDATE entries SET revision = (SELECT revision FROM clock), time = {_NOW}
+    UPDATE clock SET revision = {_NEXT};
+    UPDATE entries SET revision = (SELECT revision FROM clock), time = {_SECONDS}
         WHERE key = NEW.key;
     DELETE FROM tombstones WHERE key = NEW.key;
 """
 
 _BURY = f"""
-    UPDATE clock SET revision = revision + 1;
+    UPDATE clock SET revision = {_NEXT};
     INSERT OR REPLACE INTO tombstones
-        VALUES (OLD.key, (SELECT revision FROM clock), {_NOW});
-    DELETE FROM tombstones WHERE revision < (SELECT revision FROM clock) - {TOMBSTONES_KEPT};
+        VALUES (OLD.key, (SELECT revision FROM clock), {_SECONDS});
+    DELETE FROM tombstones WHERE revision < (SELECT revision FROM clock) - {REACH};
 """
 
 CREATE: Final = (
