@@ -11,7 +11,6 @@ narrower alphabet escapes.
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Sequence
@@ -259,6 +258,8 @@ class SynchronousDriverBackend(Backend):
     async def commit(  # noqa: D102
         self, operations: Sequence[Operation], *, timeout: float
     ) -> tuple[Revision | None, ...]:
+        import asyncio  # noqa: PLC0415 - takes longer to import than all of kv_dict
+
         return await asyncio.to_thread(self.synchronous.commit, operations, timeout=timeout)
 
     async def ping(self, *, timeout: float) -> None:  # noqa: D102

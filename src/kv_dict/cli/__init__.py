@@ -12,7 +12,7 @@ def main() -> None:
     try:
         from kv_dict.cli.commands import cli
     except ModuleNotFoundError as error:
-        if error.name not in ("click", "rich"):
+        if error.name != "click":
             raise
         sys.exit(
             f"kv-dict: the command line needs {error.name}, which is not installed: "

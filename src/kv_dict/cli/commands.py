@@ -18,6 +18,7 @@ from kv_dict.errors import ConfigurationError, KVDictError, OutcomeUnknown, Unav
 
 __all__ = ["cli"]
 
+_OF_THE_DEMO: Final = ("bluesky", "event_model", "ophyd_async", "rich")
 _STATUS: Final[dict[type[KVDictError], int]] = {
     ConfigurationError: 2,
     Unavailable: 3,
@@ -64,7 +65,7 @@ def demo(path: Path | None) -> None:
     try:
         from kv_dict.cli.demo import run
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("bluesky", "ophyd_async", "event_model"):
+        if (error.name or "").partition(".")[0] not in _OF_THE_DEMO:
             raise
         raise ConfigurationError(
             f"the demonstration needs {error.name}, which is not installed: "

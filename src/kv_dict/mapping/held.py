@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from kv_dict.errors import ConflictError, Unavailable
 from kv_dict.mapping.place import Place, follow, is_container, moves
 from kv_dict.mapping.retry import attempts
+from kv_dict.mapping.scope import Scope
 from kv_dict.mapping.stored import Stored
 
 if TYPE_CHECKING:
-    from kv_dict.mapping.nested import Container
-    from kv_dict.mapping.remote import RemoteKVMapping
+    from kv_dict.mapping.container import Container
 
 __all__ = ["Action", "Held", "shape_lock"]
 
@@ -56,7 +56,7 @@ class Held:
 
     Attributes
     ----------
-    mapping : RemoteKVMapping
+    scope : Scope
         Where the value lives.
     stored : Stored
         The entries it was read from, or that its last mutation left.
@@ -64,10 +64,10 @@ class Held:
         The outermost container.
     """
 
-    __slots__ = ("_turn", "mapping", "stored", "top")
+    __slots__ = ("_turn", "scope", "stored", "top")
 
-    def __init__(self, mapping: RemoteKVMapping, stored: Stored) -> None:
-        self.mapping = mapping
+    def __init__(self, scope: Scope, stored: Stored) -> None:
+        self.scope = scope
         self.stored = stored
         self.top: Container
         self._turn = threading.RLock()
@@ -91,7 +91,7 @@ class Held:
         ConflictError
             `container` is no longer part of the value, here or in the store.
         """
-        timeout = self.mapping.timeout
+        timeout = self.scope.timeout
         if not self._turn.acquire(timeout=timeout):
             raise Unavailable(
                 f"md[{self.stored.key!r}]: another thread's change through the same containers "
@@ -108,13 +108,13 @@ class Held:
                 operations = stored.replacement(value)
                 if operations:
                     try:
-                        revisions = self.mapping.commit(operations, left)
+                        revisions = self.scope.commit(operations, left)
                     except ConflictError:
                         pass
                     else:
                         stored = stored.after(operations, revisions)
                         break
-                fresh = self.mapping.load(stored.key, left)
+                fresh = self.scope.load(stored.key, left)
                 if not operations and fresh.same_as(stored):
                     break  # the action changed nothing, and still would not
                 # Somebody else has changed the value: find the container in what it is now.
@@ -122,14 +122,15 @@ class Held:
                 before = place.find(old)
                 place = place.moved(old, value)
                 target = place.find(value)
-                if read is not None:
-                    place.check_unchanged(read[0], before, target)
                 indices = {
                     local: at
                     for local, index in indices.items()
                     if (at := follow(before, index, target)) is not None
                 }
                 stored = fresh
+                if read is not None and (reason := place.changed(read[0], before, target)):
+                    self._show(stored, place, indices)
+                    raise ConflictError(reason)
             moved = moves(items, target)
             self._show(
                 stored, place, {local: moved[at] for local, at in indices.items() if at in moved}

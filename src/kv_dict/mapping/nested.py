@@ -11,189 +11,29 @@ is just its base class.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, SupportsIndex
+from typing import Any, SupportsIndex
 
+from kv_dict.mapping.arithmetic import adding
 from kv_dict.mapping.bulk import Caller, Offer, caller, offers
+from kv_dict.mapping.container import Container, give, kept, plain
 from kv_dict.mapping.held import Held, shape_lock
 from kv_dict.mapping.place import Moves, follow
+from kv_dict.mapping.scope import Scope
 from kv_dict.mapping.stored import Stored
 from kv_dict.mapping.views import LiveItems, LiveValues
 
-if TYPE_CHECKING:
-    from kv_dict.mapping.remote import RemoteKVMapping
-
-__all__ = ["Container", "NestedBytearray", "NestedDict", "NestedList", "NestedSet", "live", "plain"]
+__all__ = ["NestedBytearray", "NestedDict", "NestedList", "NestedSet", "live"]
 
 
-def live(mapping: RemoteKVMapping, stored: Stored) -> Any:
+def live(scope: Scope, stored: Stored) -> Any:
     """Return the value of `stored`, wrapped if it is a container."""
     value = stored.value()
     kind = _KINDS.get(type(value))
     if kind is None:
         return value
-    held = Held(mapping, stored)
+    held = Held(scope, stored)
     held.top = top = kind.wrapping(value, held, None)
     return top
-
-
-def plain(value: Any) -> Any:
-    """Return a detached deep copy in which every container is of its plain base class."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in dict.items(value)}
-    if isinstance(value, list):
-        return [plain(item) for item in list.__iter__(value)]
-    if isinstance(value, set):
-        return set(value)
-    if isinstance(value, bytearray):
-        return bytearray(value)
-    return value  # what else the codec makes is immutable
-
-
-class Tie:
-    """What ties a container to the store.
-
-    Attributes
-    ----------
-    held : Held
-        The state behind it and behind the containers around it.
-    parent : Container or None
-        The container it is in; None for the outermost.
-    read : tuple of one key or index, or None
-        The scalar item that was read last, if nothing was changed since.
-    in_place : bool
-        Whether the last change was an in-place operator, whose assignment is about to follow.
-    """
-
-    __slots__ = ("held", "in_place", "parent", "read")
-
-    def __init__(self, held: Held, parent: Container | None) -> None:
-        self.held = held
-        self.parent = parent
-        self.read: tuple[Any] | None = None
-        self.in_place = False
-
-
-class Container:
-    """What the nested containers have in common. The other base is `base`.
-
-    Attributes
-    ----------
-    tie : Tie or None
-        None for one that belongs to no mapping.
-    """
-
-    __slots__ = ()
-
-    base: ClassVar[type]
-    tie: Tie | None
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.tie = None  # type: ignore[misc]  # the slot is in each subclass, beside the base's data
-
-    @classmethod
-    def wrapping(cls, value: Any, held: Held, parent: Container | None) -> Any:
-        """Return a container with the items of the plain `value`."""
-        self = cls(value)
-        self.tie = Tie(held, parent)  # type: ignore[misc]
-        return self
-
-    def change(self, action: Callable[[Any], Any], read: tuple[Any] | None = None) -> Any:
-        """Apply `action` to this container, in the store."""
-        if self.tie is None:
-            return action(self)
-        self.tie.in_place = False
-        self.tie.read = None
-        return self.tie.held.mutate(self, action, read)
-
-    def step_to(self, child: Container) -> Any:
-        """Return the key or index of `child`, None if it is not in here."""
-        return None
-
-    def show(self, value: Any, moved: Moves) -> None:
-        """Become like the plain `value`, keeping the containers inside that are still there."""
-        raise NotImplementedError
-
-    def assigned_after_operator(self, mapping: RemoteKVMapping, key: str) -> bool:
-        """Return whether this is being assigned to where it was read, by ``mapping[key] += ...``.
-
-        The operator has written already then.
-        """
-        tie = self.tie
-        if tie is None or not tie.in_place or tie.parent is not None:
-            return False
-        tie.in_place = False
-        return tie.held.mapping is mapping and tie.held.stored.key == key
-
-    def _read_of(self, item: Any) -> tuple[Any] | None:
-        """Return ``(item,)`` if `item` is what was read last."""
-        read = (item,)
-        return read if self.tie is not None and self.tie.read == read else None
-
-    def _is_parent_of(self, value: Any) -> bool:
-        return isinstance(value, Container) and value.tie is not None and value.tie.parent is self
-
-    def copy(self) -> Any:
-        """Return a plain, detached deep copy."""
-        return plain(self)
-
-    def __copy__(self) -> Any:
-        return plain(self)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        return plain(self)
-
-    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
-        copied = plain(self)
-        return self.base, ((bytes(copied) if self.base is bytearray else copied),)
-
-
-def _kept(old: Any, new: Any, moved: Moves) -> Any:
-    """Return `old` made to show `new` if it is a container of that kind, otherwise `new`."""
-    if isinstance(old, Container) and old.base is type(new):
-        old.show(new, moved)
-        return old
-    return new
-
-
-def _mutator(base: type, name: str) -> Any:
-    method = getattr(base, name)
-
-    def mutate(self: Container, *args: Any, **kwargs: Any) -> Any:
-        given = [list(arg) if isinstance(arg, Iterator) else arg for arg in args]  # may be replayed
-        return self.change(lambda target: method(target, *given, **kwargs))
-
-    mutate.__name__ = name
-    mutate.__qualname__ = f"Nested{base.__name__.capitalize()}.{name}"
-    mutate.__doc__ = f"As `{base.__name__}.{name}`, in the store."
-    return mutate
-
-
-def _in_place(base: type, name: str) -> Any:
-    operate = _mutator(base, name)
-    method = getattr(base, name)
-
-    def mutate(self: Container, other: Any) -> Any:
-        # Whether the other operand fits is the base class's decision; ask it on a plain copy.
-        if isinstance(other, Iterator):
-            other = list(other)
-        if method(plain(self), other) is NotImplemented:
-            return NotImplemented
-        operate(self, other)
-        if self.tie is not None:
-            self.tie.in_place = True
-        return self
-
-    mutate.__name__ = name
-    mutate.__doc__ = f"As `{base.__name__}.{name}`, in the store."
-    return mutate
-
-
-def _give(kind: type[Container], mutators: str, in_place: str) -> None:
-    for name in mutators.split():
-        setattr(kind, name, _mutator(kind.base, name))
-    for name in in_place.split():
-        setattr(kind, name, _in_place(kind.base, name))
 
 
 class NestedDict(Container, dict[str, Any]):
@@ -300,7 +140,7 @@ class NestedDict(Container, dict[str, Any]):
         return None
 
     def show(self, value: dict[str, Any], moved: Moves) -> None:
-        shown = {key: _kept(dict.get(self, key), item, moved) for key, item in value.items()}
+        shown = {key: kept(dict.get(self, key), item, moved) for key, item in value.items()}
         if list(dict.keys(self)) != list(shown):
             for key in dict.keys(self) - shown.keys():
                 dict.__delitem__(self, key)
@@ -312,7 +152,7 @@ class NestedDict(Container, dict[str, Any]):
         return list(dict.keys(self))
 
 
-_give(NestedDict, "__delitem__ clear pop popitem update", "__ior__")
+give(NestedDict, "__delitem__ clear pop popitem update", "__ior__")
 
 
 class NestedList(Container, list[Any]):
@@ -394,11 +234,11 @@ class NestedList(Container, list[Any]):
             if isinstance(item, Container):
                 to = follow(old, index, value) if known is None else known.get(index)
                 if to is not None and shown[to] is value[to]:
-                    shown[to] = _kept(item, value[to], moved)
+                    shown[to] = kept(item, value[to], moved)
         list.__setitem__(self, slice(None), shown)
 
 
-_give(
+give(
     NestedList,
     "__delitem__ append clear extend insert pop remove reverse sort",
     "__iadd__ __imul__",
@@ -419,7 +259,7 @@ class NestedSet(Container, set[Any]):
         set.intersection_update(self, value)
 
 
-_give(
+give(
     NestedSet,
     "add clear difference_update discard intersection_update pop remove "
     "symmetric_difference_update update",
@@ -440,7 +280,7 @@ class NestedBytearray(Container, bytearray):
         bytearray.__setitem__(self, slice(None), value)
 
 
-_give(
+give(
     NestedBytearray,
     "__delitem__ __setitem__ append clear extend insert pop remove reverse",
     "__iadd__ __imul__",
@@ -453,18 +293,3 @@ _KINDS: dict[type, type[Any]] = {
     bytearray: NestedBytearray,
 }
 _PLAIN_SCALARS = frozenset({str, int, float, bool, type(None)})
-
-
-def adding(by: float, where: object) -> Callable[[Any], Any]:
-    """Return a function that adds `by` to a number, and refuses what is not one."""
-
-    def add(value: Any) -> Any:
-        for number in (value, by):
-            if isinstance(number, bool) or not isinstance(number, int | float):
-                raise TypeError(
-                    f"increment({where!r}): {number!r:.60} is of type {type(number).__name__}, "
-                    "not a number"
-                )
-        return value + by
-
-    return add

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from kv_dict.errors import ConflictError
 
 if TYPE_CHECKING:
-    from kv_dict.mapping.nested import Container
+    from kv_dict.mapping.container import Container
 
 __all__ = ["Moves", "Place", "follow", "is_container", "moves"]
 
@@ -110,15 +110,16 @@ class Place:
                 break  # `find` will say what is missing
         return Place(self._key, self.container, self._parents, self._old, steps)
 
-    def check_unchanged(self, item: Any, before: Any, now: Any) -> None:
-        """Raise ConflictError if `item` of the container is not what it was before."""
+    def changed(self, item: Any, before: Any, now: Any) -> str | None:
+        """Return a message if `item` of the container is not what it was before."""
         was, became = _item(before, item), _item(now, item)
-        if was != became:
-            raise ConflictError(
-                f"{self}[{item!r}] was {was!r:.60} when it was read here, and others have made it "
-                f"{became!r:.60}; nothing was written. Read it again, or change it with "
-                "increment() or transform()"
-            )
+        if was == became:
+            return None
+        return (
+            f"{self}[{item!r}] was {was!r:.60} when it was read here, and others have made it "
+            f"{became!r:.60}; nothing was written. It shows the new value now: do it again, or "
+            "use increment() or transform()"
+        )
 
     def known_moves(self) -> Moves:
         """Return where this place's own steps went, for the local lists it passes."""

@@ -6,15 +6,17 @@ nor the caller's. A forked child starts its own when it first needs one.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from kv_dict.backend import Backend, SynchronousFace
 from kv_dict.errors import LoopThreadError, OutcomeUnknown, Unavailable
 from kv_dict.model import Entry, Operation, Revision, Snapshot
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["PortalFace", "face_of"]
 
@@ -35,12 +37,13 @@ class _Portal:
     """The loop and its thread."""
 
     def __init__(self) -> None:
+        import asyncio  # noqa: PLC0415 - most backends need no loop
+
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="kv_dict loop", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
 
     def call(
@@ -63,7 +66,7 @@ class _Portal:
                 "itself for ever; use it from another thread (asyncio.to_thread), or await the "
                 "backend's own methods"
             )
-        call = _Call(make)
+        call = _Call(make, self._loop)
         self._loop.call_soon_threadsafe(call.start)
         try:
             ended = call.ended.acquire(timeout=timeout + GRACE)
@@ -85,8 +88,11 @@ class _Portal:
 class _Call(Generic[_Result]):
     """One coroutine on its way through the loop. `ended` is released when its outcome is there."""
 
-    def __init__(self, make: Callable[[], Coroutine[Any, Any, _Result]]) -> None:
+    def __init__(
+        self, make: Callable[[], Coroutine[Any, Any, _Result]], loop: asyncio.AbstractEventLoop
+    ) -> None:
         self._make = make
+        self._loop = loop
         self._task: asyncio.Task[None] | None = None
         self._result: _Result
         self._error: BaseException | None = None
@@ -94,7 +100,7 @@ class _Call(Generic[_Result]):
         self.ended.acquire()
 
     def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task = self._loop.create_task(self._run())
 
     def cancel(self) -> None:
         if self._task is not None:
@@ -103,10 +109,8 @@ class _Call(Generic[_Result]):
     async def _run(self) -> None:
         try:
             self._result = await self._make()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised again where it was waited for
             self._error = error
-            if not isinstance(error, Exception | asyncio.CancelledError):
-                raise
         finally:
             self.ended.release()
 

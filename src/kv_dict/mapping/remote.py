@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from types import TracebackType
 from typing import Any, Final, Self
 
 from kv_dict.backend import Backend
 from kv_dict.codec import Codec, CustomCodec, JSONCodec
 from kv_dict.errors import (
-    ClosedError,
     ConfigurationError,
     ConflictError,
-    DecodeError,
     KVDictError,
 )
 from kv_dict.keys import KeySpace, check_key
+from kv_dict.mapping.arithmetic import adding
 from kv_dict.mapping.bulk import caller, offers
-from kv_dict.mapping.nested import Container, adding, live, plain
-from kv_dict.mapping.portal import face_of
+from kv_dict.mapping.container import Container, plain
+from kv_dict.mapping.nested import live
 from kv_dict.mapping.retry import attempts
-from kv_dict.mapping.stored import Stored, group
+from kv_dict.mapping.scope import Scope
+from kv_dict.mapping.stored import Stored
 from kv_dict.mapping.views import RemoteItems, RemoteKeys, RemoteValues
-from kv_dict.model import DeletePrefix, Entry, Operation, Put, Revision
+from kv_dict.model import DeletePrefix, Operation
 
 __all__ = ["RemoteKVMapping"]
 
-DEFAULT_TIMEOUT: Final = 5.0
-
-_logger = logging.getLogger("kv_dict")
 _MISSING: Final = object()
 
 
@@ -107,9 +103,8 @@ class RemoteKVMapping(MutableMapping[str, Any]):
         json_encoder: Callable[[Any], str | bytes] | None = None,
         json_decoder: Callable[[str], Any] | None = None,
         reads: str = "server",
-        timeout: float = DEFAULT_TIMEOUT,
+        timeout: float = 5.0,
     ) -> None:
-        self._closed = True  # until all is well
         if not isinstance(backend, Backend):
             raise TypeError(
                 f"backend must be a Backend, such as SQLiteBackend(path), not "
@@ -117,21 +112,40 @@ class RemoteKVMapping(MutableMapping[str, Any]):
             )
         if reads != "server":
             raise ConfigurationError(f"reads={reads!r}: only 'server' is known")
-        if not timeout > 0:
-            raise ConfigurationError(f"timeout={timeout!r}: seconds, above 0")
-        self.backend = backend
-        self.entry_point = entry_point
-        self.sep = sep
-        self.reads = reads
-        self.timeout = float(timeout)
-        self._space = KeySpace(entry_point, sep)
         custom = json_encoder is not None or json_decoder is not None
-        self._codec: Codec = CustomCodec(json_encoder, json_decoder) if custom else JSONCodec()
+        codec: Codec = CustomCodec(json_encoder, json_decoder) if custom else JSONCodec()
+        self._scope = Scope(backend, KeySpace(entry_point, sep), codec, _checked_timeout(timeout))
+        self._reads = reads
         self._coders = json_encoder, json_decoder
-        self._face = face_of(backend)
-        self._warned: dict[str, Revision] = {}
-        backend.retain()
-        self._closed = False
+
+    @property
+    def backend(self) -> Backend:
+        """Where it lives."""
+        return self._scope.backend
+
+    @property
+    def entry_point(self) -> str:
+        """The scope within the store."""
+        return self._scope.space.entry_point
+
+    @property
+    def sep(self) -> str | None:
+        """What is between entry point and key in the store."""
+        return self._scope.space.sep
+
+    @property
+    def reads(self) -> str:
+        """Where reads are answered."""
+        return self._reads
+
+    @property
+    def timeout(self) -> float:
+        """Seconds after which any operation gives up; may be set."""
+        return self._scope.timeout
+
+    @timeout.setter
+    def timeout(self, seconds: float) -> None:
+        self._scope.timeout = _checked_timeout(seconds)
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -141,54 +155,56 @@ class RemoteKVMapping(MutableMapping[str, Any]):
             if offer.by == caller() and key in offer.items:
                 return offer.items.pop(key)
             offers.current = None
-        stored = self.load(check_key(key), self.timeout)
+        stored = self._scope.load(check_key(key))
         if not stored:
             raise KeyError(key)
-        return live(self, stored)
+        return live(self._scope, stored)
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return ``self[key]``, or `default` if there is none."""
-        stored = self.load(check_key(key), self.timeout)
-        return live(self, stored) if stored else default
+        stored = self._scope.load(check_key(key))
+        return live(self._scope, stored) if stored else default
 
     def __contains__(self, key: object) -> bool:
-        return bool(self.load(check_key(key), self.timeout))
+        return bool(self._scope.load(check_key(key)))
 
     def __iter__(self) -> Iterator[str]:
-        return iter([stored.key for stored in self.readable()])
+        return iter([stored.key for stored in self._scope.readable()])
 
     def __reversed__(self) -> Iterator[str]:
-        return iter([stored.key for stored in reversed(self.readable())])
+        return iter([stored.key for stored in reversed(self._scope.readable())])
 
     def __len__(self) -> int:
-        return len(self.readable())
+        return len(self._scope.readable())
 
     def keys(self) -> RemoteKeys:
         """Return a set-like view of the keys."""
-        return RemoteKeys(self, caller())
+        return RemoteKeys(self, self._scope, caller())
 
     def values(self) -> RemoteValues:
         """Return a view of the values: live in a loop, detached in a copy."""
-        return RemoteValues(self)
+        return RemoteValues(self, self._scope)
 
     def items(self) -> RemoteItems:
-        """Return a set-like view of the items: live values in a loop, detached in a copy."""
-        return RemoteItems(self)
+        """Return a set-like view of the items: live in a loop, detached in a copy."""
+        return RemoteItems(self, self._scope)
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Mapping):
-            return self.plain() == (other.plain() if isinstance(other, RemoteKVMapping) else other)
+            return self._scope.plain() == (
+                other._scope.plain() if isinstance(other, RemoteKVMapping) else other
+            )
         return NotImplemented
 
     # -- writing ---------------------------------------------------------------------------------
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if isinstance(value, Container) and value.assigned_after_operator(self, key):
+        if isinstance(value, Container) and value.assigned_after_operator(self._scope, key):
             return
         self.update({key: value})
 
     def __delitem__(self, key: str) -> None:
-        self.pop(key)
+        self._remove(check_key(key), lambda stored: None)
 
     def update(self, other: Any = (), /, **more: Any) -> None:
         """Assign many items in one atomic step: all of them are written or none.
@@ -198,52 +214,58 @@ class RemoteKVMapping(MutableMapping[str, Any]):
         items = {check_key(key): value for key, value in _as_dict(other, more).items()}
         operations: list[Operation] = []
         for key, value in items.items():
-            stored_key = self._space.join([key])
-            if self.sep is not None:
-                operations.append(DeletePrefix(stored_key + self.sep))
-            operations.append(Put(stored_key, self._codec.encode(value, f"md[{key!r}]")))
+            operations += self._scope.assignment(key, value)
         if operations:
-            self.commit(operations, self.timeout)
+            self._scope.commit(operations)
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         """Return ``self[key]``, after storing `default` there if it was missing; atomic."""
         check_key(key)
         for left in attempts(self.timeout, f"md[{key!r}]"):
-            stored = self.load(key, left)
+            stored = self._scope.load(key, left)
             if stored:
-                return live(self, stored)
+                return live(self._scope, stored)
             operations = stored.replacement(default)
             try:
-                return live(self, stored.after(operations, self.commit(operations, left)))
+                return live(
+                    self._scope, stored.after(operations, self._scope.commit(operations, left))
+                )
             except ConflictError:
                 continue
         raise AssertionError  # attempts() ends by raising
 
     def pop(self, key: str, default: Any = _MISSING, /) -> Any:
         """Remove `key` and return its value, detached; `default` or KeyError if it is missing."""
-        check_key(key)
+        try:
+            return self._remove(check_key(key), Stored.value)
+        except KeyError:
+            if default is _MISSING:
+                raise
+            return default
+
+    def _remove(self, key: str, take: Callable[[Stored], Any]) -> Any:
+        """Remove a checked key, and return what `take` made of it before."""
         for left in attempts(self.timeout, f"md[{key!r}]"):
-            stored = self.load(key, left)
+            stored = self._scope.load(key, left)
             if not stored:
-                if default is _MISSING:
-                    raise KeyError(key)
-                return default
+                raise KeyError(key)
+            taken = take(stored)
             try:
-                self.commit(stored.removal(), left)
+                self._scope.commit(stored.removal(), left)
             except ConflictError:
                 continue
-            return stored.value()
+            return taken
         raise AssertionError  # attempts() ends by raising
 
     def popitem(self) -> tuple[str, Any]:
         """Remove the last item, in the order of the keys, and return it, detached."""
         for left in attempts(self.timeout, "the last item"):
-            readable = self.readable(left)
+            readable = self._scope.readable(left)
             if not readable:
                 raise KeyError("popitem(): mapping is empty")
             last = readable[-1]
             try:
-                self.commit(last.removal(), left)
+                self._scope.commit(last.removal(), left)
             except ConflictError:
                 continue
             return last.key, last.value()
@@ -251,7 +273,7 @@ class RemoteKVMapping(MutableMapping[str, Any]):
 
     def clear(self) -> None:
         """Remove every item of this entry point, in one atomic step."""
-        self.commit([DeletePrefix(self._space.prefix)], self.timeout)
+        self._scope.commit([DeletePrefix(self._scope.space.prefix)])
 
     def transform(self, key: str, function: Callable[[Any], Any], default: Any = _MISSING) -> Any:
         """Replace a value by what a function makes of it, atomically.
@@ -285,14 +307,14 @@ class RemoteKVMapping(MutableMapping[str, Any]):
         """
         check_key(key)
         for left in attempts(self.timeout, f"md[{key!r}]"):
-            stored = self.load(key, left)
+            stored = self._scope.load(key, left)
             if not stored and default is _MISSING:
                 raise KeyError(key)
             new = function(stored.value() if stored else plain(default))
             operations = stored.replacement(new)
             try:
                 if operations:
-                    stored = stored.after(operations, self.commit(operations, left))
+                    stored = stored.after(operations, self._scope.commit(operations, left))
             except ConflictError:
                 continue
             return stored.value()
@@ -338,25 +360,21 @@ class RemoteKVMapping(MutableMapping[str, Any]):
 
     # -- copies ----------------------------------------------------------------------------------
 
-    def plain(self) -> dict[str, Any]:
-        """Return all items as a plain dict, from one snapshot."""
-        return {stored.key: stored.value() for stored in self.readable()}
-
     def copy(self) -> dict[str, Any]:
         """Return a plain, detached deep copy."""
-        return self.plain()
+        return self._scope.plain()
 
     def __copy__(self) -> dict[str, Any]:
-        return self.plain()
+        return self._scope.plain()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
-        return self.plain()
+        return self._scope.plain()
 
     def __or__(self, other: Any) -> dict[str, Any]:
-        return self.plain() | dict(other) if isinstance(other, Mapping) else NotImplemented
+        return self._scope.plain() | dict(other) if isinstance(other, Mapping) else NotImplemented
 
     def __ror__(self, other: Any) -> dict[str, Any]:
-        return dict(other) | self.plain() if isinstance(other, Mapping) else NotImplemented
+        return dict(other) | self._scope.plain() if isinstance(other, Mapping) else NotImplemented
 
     def __ior__(self, other: Any) -> Self:
         self.update(other)
@@ -371,18 +389,15 @@ class RemoteKVMapping(MutableMapping[str, Any]):
 
     def __repr__(self) -> str:
         try:
-            shown = repr(self.plain())
+            shown = repr(self._scope.plain())
         except KVDictError as error:
             shown = f"<{type(error).__name__}: {error}>"
-        return f"{type(self).__name__}({shown}, {self._address()})"
-
-    def _address(self) -> str:
-        return f"entry_point={self.entry_point!r}, backend={self.backend.url!r}"
+        return f"{type(self).__name__}({shown}, {self._scope})"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """Let IPython lay the items out as those of a dict."""
         try:
-            items = self.plain()
+            items = self._scope.plain()
         except KVDictError:
             printer.text(repr(self))
             return
@@ -390,7 +405,7 @@ class RemoteKVMapping(MutableMapping[str, Any]):
             printer.pretty(items)
             printer.text(",")
             printer.breakable()
-            printer.text(self._address())
+            printer.text(str(self._scope))
 
     def _ipython_key_completions_(self) -> list[str]:
         return list(self)
@@ -404,17 +419,14 @@ class RemoteKVMapping(MutableMapping[str, Any]):
 
     def sync(self) -> None:
         """Return when reads see everything that was acknowledged anywhere before this call."""
-        self._check_open()  # each read asks the store, so there is nothing to wait for
+        self._scope.check_open()  # each read asks the store, so there is nothing to wait for
 
     def close(self) -> None:
-        """Release the mapping, and the backend if no other mapping uses it. Idempotent."""
-        if not self._closed:
-            self._closed = True
-            if self.backend.release():
-                self._face.close()
+        """Release the mapping, and close the backend if no other mapping uses it. Idempotent."""
+        self._scope.close()
 
     def __enter__(self) -> Self:
-        self._check_open()
+        self._scope.check_open()
         return self
 
     def __exit__(
@@ -426,70 +438,26 @@ class RemoteKVMapping(MutableMapping[str, Any]):
         self.close()
 
     def __del__(self) -> None:
-        if not getattr(self, "_closed", True) and self.backend.capabilities.persistent:
+        scope = getattr(self, "_scope", None)  # None: the constructor failed
+        if scope is not None and not scope.closed and scope.backend.capabilities.persistent:
             warnings.warn(
-                f"unclosed {type(self).__name__}({self._address()})",
+                f"unclosed {type(self).__name__}({scope})",
                 ResourceWarning,
                 stacklevel=2,
                 source=self,
             )
 
-    # -- for this package: what is stored ----------------------------------------------------------
 
-    def load(self, key: str, timeout: float) -> Stored:
-        """Return what the store holds of a checked key now; falsy if nothing."""
-        self._check_open()
-        stored_key = self._space.join([key])
-        if self.sep is None:
-            entry = self._face.read(stored_key, timeout=timeout)
-            entries: tuple[Entry, ...] = () if entry is None else (entry,)
-        else:
-            entries = self._face.read_tree(stored_key, self.sep, timeout=timeout).entries
-        return Stored(key, entries, self._space, self._codec)
-
-    def readable(self, timeout: float | None = None) -> list[Stored]:
-        """Return what the store holds of every key that can be decoded, in order of the keys."""
-        self._check_open()
-        snapshot = self._face.snapshot(self._space.prefix, timeout=timeout or self.timeout)
-        readable = []
-        for stored in group(snapshot.entries, self._space, self._codec):
-            try:
-                stored.value()
-            except DecodeError as error:
-                self._warn_once(stored, error)
-            else:
-                readable.append(stored)
-        return readable
-
-    def live(self, stored: Stored) -> Any:
-        """Return the value of `stored`, writing through if it is a container."""
-        return live(self, stored)
-
-    def commit(
-        self, operations: Sequence[Operation], timeout: float
-    ) -> tuple[Revision | None, ...]:
-        """Commit to the backend."""
-        self._check_open()
-        return self._face.commit(operations, timeout=timeout)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedError(
-                f"this mapping ({self._address()}) was closed; open a new one with open_mapping() "
-                "or RemoteKVMapping(...)"
-            )
-
-    def _warn_once(self, stored: Stored, error: DecodeError) -> None:
-        revision = stored.entries[0].revision
-        if self._warned.get(stored.key) != revision:
-            self._warned[stored.key] = revision
-            _logger.warning("%s; left out of %s", error, self._address())
+def _checked_timeout(seconds: float) -> float:
+    if not 0 < seconds < float("inf"):
+        raise ConfigurationError(f"timeout={seconds!r}: seconds, above 0, and not for ever")
+    return float(seconds)
 
 
 def _as_dict(other: Any, more: dict[str, Any]) -> dict[Any, Any]:
     """Return the items that `dict.update` would take from its arguments."""
     if isinstance(other, RemoteKVMapping):
-        items = other.plain()
+        items = other._scope.plain()
     elif isinstance(other, Container):
         items = plain(other)
     else:

@@ -100,13 +100,12 @@ class SharedConnection:
         return connection
 
 
-def begin_writing(connection: sqlite3.Connection, timeout: float) -> None:
-    """Begin a transaction that holds the write lock.
+def begin_writing(connection: sqlite3.Connection, deadline: float) -> None:
+    """Begin a transaction that holds the write lock, by a deadline of `time.monotonic`.
 
     SQLite's own waiting sleeps up to 100 ms between two looks, so that a busy neighbour can starve
     this process; looking more often, at random, does not let it.
     """
-    deadline = time.monotonic() + timeout
     pause = 0.0001
     while True:
         try:

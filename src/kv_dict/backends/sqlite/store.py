@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -91,36 +92,32 @@ class Store(SynchronousFace):
     ) -> tuple[Revision | None, ...]:
         self._owner.check_open()
         check_operations(operations)
+        deadline = time.monotonic() + timeout
         with self._writer.use(timeout) as connection:
+            committing = False
             try:
-                begin_writing(connection, timeout)
+                begin_writing(connection, deadline)
                 self._check(connection, operations)
                 revisions = tuple([self._apply(connection, op) for op in operations])
-            except sqlite3.Error as error:
-                self._roll_back(connection)
-                raise explain(error, self._file.path) from error
-            except BaseException:
-                self._roll_back(connection)
-                raise
-            try:
+                committing = True
                 connection.execute("COMMIT")
+                if not self._writer.replaced():
+                    return revisions
             except sqlite3.Error as error:
                 self._roll_back(connection)
-                if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_IOERR:
+                if committing and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_IOERR:
                     # The record may have reached the disk before the error did.
                     raise OutcomeUnknown(f"{self._file.path}: {error}, while committing") from error
                 raise explain(error, self._file.path) from error
-            except KeyboardInterrupt as interrupt:
-                if not connection.in_transaction:
-                    interrupt.add_note(f"{self._file.path}: the write under way was committed")
+            except BaseException as error:
+                if committing and not connection.in_transaction:  # a Ctrl-C that came too late
+                    error.add_note(f"{self._file.path}: the write under way was committed")
                 self._roll_back(connection)
                 raise
-            if self._writer.replaced():
-                raise OutcomeUnknown(
-                    f"{self._file.path} was replaced by another file during the write; it may or "
-                    "may not be in the one that is there now"
-                )
-        return revisions
+        raise OutcomeUnknown(
+            f"{self._file.path} was replaced by another file during the write; it may or may not be "
+            "in the one that is there now"
+        )
 
     def ping(self, *, timeout: float) -> None:
         with self._reading(timeout) as connection:

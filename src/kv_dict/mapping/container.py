@@ -1,0 +1,173 @@
+"""What every container inside a mapping has in common: its tie to the store, and its mutators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, SupportsIndex
+
+from kv_dict.mapping.held import Held
+from kv_dict.mapping.place import Moves
+from kv_dict.mapping.scope import Scope
+
+__all__ = ["Container", "give", "kept", "plain"]
+
+
+def plain(value: Any) -> Any:
+    """Return a detached deep copy in which every container is of its plain base class."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in dict.items(value)}
+    if isinstance(value, list):
+        return [plain(item) for item in list.__iter__(value)]
+    if isinstance(value, set):
+        return set(value)
+    if isinstance(value, bytearray):
+        return bytearray(value)
+    return value  # what else the codec makes is immutable
+
+
+class Tie:
+    """What ties a container to the store.
+
+    Attributes
+    ----------
+    held : Held
+        The state behind it and behind the containers around it.
+    parent : Container or None
+        The container it is in; None for the outermost.
+    read : tuple of one key or index, or None
+        The scalar item that was read last, if nothing was changed since.
+    in_place : bool
+        Whether the last change was an in-place operator, whose assignment is about to follow.
+    """
+
+    __slots__ = ("held", "in_place", "parent", "read")
+
+    def __init__(self, held: Held, parent: Container | None) -> None:
+        self.held = held
+        self.parent = parent
+        self.read: tuple[Any] | None = None
+        self.in_place = False
+
+
+class Container:
+    """What the nested containers have in common. The other base is `base`.
+
+    Attributes
+    ----------
+    tie : Tie or None
+        None for one that belongs to no mapping.
+    """
+
+    __slots__ = ()
+
+    base: ClassVar[type]
+    tie: Tie | None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.tie = None  # type: ignore[misc]  # the slot is in each subclass, beside the base's data
+
+    @classmethod
+    def wrapping(cls, value: Any, held: Held, parent: Container | None) -> Any:
+        """Return a container with the items of the plain `value`."""
+        self = cls(value)
+        self.tie = Tie(held, parent)  # type: ignore[misc]
+        return self
+
+    def change(self, action: Callable[[Any], Any], read: tuple[Any] | None = None) -> Any:
+        """Apply `action` to this container, in the store."""
+        if self.tie is None:
+            return action(self)
+        self.tie.in_place = False
+        self.tie.read = None
+        return self.tie.held.mutate(self, action, read)
+
+    def step_to(self, child: Container) -> Any:
+        """Return the key or index of `child`, None if it is not in here."""
+        return None
+
+    def show(self, value: Any, moved: Moves) -> None:
+        """Become like the plain `value`, keeping the containers inside that are still there."""
+        raise NotImplementedError
+
+    def assigned_after_operator(self, scope: Scope, key: str) -> bool:
+        """Return whether this is being assigned to where it was read, by ``md[key] += ...``.
+
+        The operator has written already then.
+        """
+        tie = self.tie
+        if tie is None or not tie.in_place or tie.parent is not None:
+            return False
+        tie.in_place = False
+        return tie.held.scope is scope and tie.held.stored.key == key
+
+    def _read_of(self, item: Any) -> tuple[Any] | None:
+        """Return ``(item,)`` if `item` is what was read last."""
+        read = (item,)
+        return read if self.tie is not None and self.tie.read == read else None
+
+    def _is_parent_of(self, value: Any) -> bool:
+        return isinstance(value, Container) and value.tie is not None and value.tie.parent is self
+
+    def copy(self) -> Any:
+        """Return a plain, detached deep copy."""
+        return plain(self)
+
+    def __copy__(self) -> Any:
+        return plain(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return plain(self)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        copied = plain(self)
+        return self.base, ((bytes(copied) if self.base is bytearray else copied),)
+
+
+def kept(old: Any, new: Any, moved: Moves) -> Any:
+    """Return `old` made to show `new` if it is a container of that kind, otherwise `new`."""
+    if isinstance(old, Container) and old.base is type(new):
+        old.show(new, moved)
+        return old
+    return new
+
+
+def _mutator(base: type, name: str) -> Any:
+    method = getattr(base, name)
+
+    def mutate(self: Container, *args: Any, **kwargs: Any) -> Any:
+        given = [list(arg) if isinstance(arg, Iterator) else arg for arg in args]  # may be replayed
+        return self.change(lambda target: method(target, *given, **kwargs))
+
+    mutate.__name__ = name
+    mutate.__qualname__ = f"Nested{base.__name__.capitalize()}.{name}"
+    mutate.__doc__ = f"As `{base.__name__}.{name}`, in the store."
+    return mutate
+
+
+def _in_place(base: type, name: str) -> Any:
+    operate = _mutator(base, name)
+    method = getattr(base, name)
+
+    def mutate(self: Container, other: Any) -> Any:
+        # Whether the other operand fits is the base class's decision; ask it on a plain copy.
+        if isinstance(other, Iterator):
+            other = list(other)
+        if method(plain(self), other) is NotImplemented:
+            return NotImplemented
+        operate(self, other)
+        if self.tie is not None:
+            self.tie.in_place = True
+        return self
+
+    mutate.__name__ = name
+    mutate.__doc__ = f"As `{base.__name__}.{name}`, in the store."
+    return mutate
+
+
+def give(kind: type[Container], mutators: str, in_place: str) -> None:
+    """Define the mutating methods of a kind of container, by the names its base class has."""
+    for name in mutators.split():
+        setattr(kind, name, _mutator(kind.base, name))
+    for name in in_place.split():
+        setattr(kind, name, _in_place(kind.base, name))
