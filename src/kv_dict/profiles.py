@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Final
 
 from kv_dict.backend import Backend
-from kv_dict.backends import open_backend
 from kv_dict.errors import ConfigurationError
 from kv_dict.mapping import RemoteKVMapping
 from kv_dict.mapping.portal import face_of
@@ -93,4 +92,6 @@ def _backend(url: str) -> Backend:
         raise ConfigurationError(
             f"{url!r} is not a URL; a store is named like sqlite:///path/to/file.db or memory://"
         )
+    from kv_dict.backends import open_backend  # noqa: PLC0415 - as above
+
     return open_backend(url)
