@@ -76,7 +76,7 @@ class JSONCodec:
                 value = json.loads(data)  # orjson reads integers beyond 64 bits as floats
             else:
                 value = orjson.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             value = _decode_leniently(data, where)
         try:
             return restore(value, where) if _TAG_BEGINS in data else value
@@ -123,15 +123,33 @@ class CustomCodec:
             raise
         except Exception as error:
             raise EncodeError(f"{where} cannot be stored: json_encoder said {error!r}") from error
-        return encoded.encode() if isinstance(encoded, str) else bytes(encoded)
+        if isinstance(encoded, str):
+            try:
+                return encoded.encode()
+            except UnicodeEncodeError as error:
+                raise EncodeError(f"{where} cannot be stored: json_encoder gave {error}") from None
+        if isinstance(encoded, bytes):
+            return encoded
+        raise EncodeError(
+            f"{where} cannot be stored: json_encoder gave {type(encoded).__name__}, not text"
+        )
 
     def decode(self, data: bytes, where: str) -> Any:
         """Return what the decoder makes of `data`; its errors become DecodeError."""
         if self.decoder is None:
             return self._json.decode(data, where)
         try:
-            return self.decoder(data.decode())
+            return _of_plain_kinds(self.decoder(data.decode()))
         except KVDictError:
             raise
         except Exception as error:
             raise DecodeError(f"{where} cannot be read: json_decoder said {error!r}") from error
+
+
+def _of_plain_kinds(value: Any) -> Any:
+    """Return `value` with subclasses of dict and list made plain: only those can be live."""
+    if isinstance(value, dict):
+        return {key: _of_plain_kinds(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_of_plain_kinds(item) for item in value]
+    return value

@@ -137,7 +137,10 @@ def _pack_complex(value: complex) -> list[float]:
 
 
 def _pack_moment(value: dt.datetime | dt.time) -> str:
-    """ISO 8601, with the name of the time zone behind it (RFC 9557) where it has one."""
+    """Return ISO 8601, with the name of the time zone behind it (RFC 9557) where it has one."""
+    offset = value.utcoffset()
+    if offset is not None and offset.microseconds:
+        raise Refused(f"{value!r:.80} has a time zone that is off by a fraction of a second")
     zone = getattr(value.tzinfo, "key", None)
     late = ";fold=1" if value.fold else ""
     return value.isoformat() + (f"[{zone}]" if zone else "") + late
@@ -205,10 +208,11 @@ def _unpack_array(packed: dict[str, Any]) -> Any:
 
 def _python_scalar(value: Any) -> Any:
     scalar = value.item()
-    if isinstance(scalar, type(value)) or (value.dtype.kind in "Mm" and isinstance(scalar, int)):
+    kind = value.dtype.kind
+    if isinstance(scalar, type(value)) or (kind in "Mm" and isinstance(scalar, int | None)):
         raise Refused(
-            f"{value!r:.60} is of dtype {value.dtype}, and Python has no scalar of that precision; "
-            "convert it, or store an array"
+            f"{value!r:.60} is of dtype {value.dtype}, and Python has no such scalar; "
+            "convert it, or store an array of one"
         )
     return scalar
 

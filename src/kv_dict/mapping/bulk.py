@@ -2,13 +2,15 @@
 
 ``dict(x)`` and ``list(x)`` ask `x` for one thing after the other, just as a loop does, but what
 they collect is a copy: it has to be detached from the store, and of a whole mapping it should come
-from one point in time and one round trip. No protocol says "I am being copied". What does tell them
-apart is the caller: within one call into C, every question comes from the same bytecode
-instruction of the same frame, while a loop asks for its iterator in one instruction and for each
-item in another.
+from one point in time and one round trip. No protocol says "I am being copied". Two things tell:
 
-So: what a single instruction takes out is a detached copy, what a loop sees is live. Where no
-Python frame can be seen, everything is live.
+- Within one call into C, every question comes from the same bytecode instruction of the same frame,
+  while a loop asks for its iterator in one instruction and for each item in another.
+- A copy asks for the keys and then for each of them, or for the iterator and then for the length,
+  to know how much room it needs. `max` or an unpacking assignment do not.
+
+So: what a copy takes out is detached, everything else is live. Where no Python frame can be seen,
+everything is live.
 """
 
 from __future__ import annotations
@@ -16,12 +18,20 @@ from __future__ import annotations
 import itertools
 import sys
 import threading
-from typing import Any, TypeAlias
+from collections.abc import Iterable
+from dis import opname
+from typing import Any, Final, TypeAlias
 
-__all__ = ["Caller", "Offer", "caller", "offers"]
+__all__ = ["Caller", "Drain", "Offer", "caller", "continues", "marks"]
 
 Caller: TypeAlias = tuple[int, int]
 """A frame's identity and the instruction it is at."""
+
+_nobody = itertools.count()
+
+_BETWEEN_OPERATOR_AND_ASSIGNMENT: Final = frozenset(
+    {"CACHE", "COPY", "EXTENDED_ARG", "NOP", "SWAP"}
+)
 
 
 def caller(depth: int = 1) -> Caller:
@@ -33,34 +43,85 @@ def caller(depth: int = 1) -> Caller:
     return id(frame), frame.f_lasti
 
 
-_nobody = itertools.count()
+def continues(operator: Caller, depth: int = 1) -> bool:
+    """Return whether a caller (``depth`` more frames up) assigns what its `operator` returned.
+
+    In ``md[key] += 1`` nothing but shuffling the stack is between the two; in ``x += 1`` and a
+    later ``md[key] = x`` there is at least one instruction that stores or loads.
+    """
+    frame = sys._getframe(depth + 1)
+    first, last = operator[1] + 2, frame.f_lasti
+    if id(frame) != operator[0] or not first < last:
+        return False
+    code = frame.f_code.co_code[first:last:2]
+    return all(opname[operation] in _BETWEEN_OPERATOR_AND_ASSIGNMENT for operation in code)
 
 
 class Offer:
-    """The plain items of one `keys()` call, for the ``__getitem__`` calls of the same instruction.
+    """The keys of one `keys()` call, for the ``__getitem__`` calls of the same instruction.
 
     Parameters
     ----------
     by : Caller
         Who asked for the keys.
     of : object
-        The container that was asked.
-    items : dict or None
-        What to hand out; None where the container takes its own copies.
+        The container that was asked; it is not kept alive.
+    keys : iterable of str
+        What will be asked for, in this order, if it is a copy.
+    items : dict, optional
+        Plain values to hand out; None where the container takes its own copies.
     """
 
-    __slots__ = ("by", "items", "of")
+    __slots__ = ("_by", "_keys", "_of", "items")
 
-    def __init__(self, by: Caller, of: object, items: dict[str, Any] | None) -> None:
-        self.by = by
-        self.of = of
+    def __init__(
+        self, by: Caller, of: object, keys: Iterable[str], items: dict[str, Any] | None = None
+    ) -> None:
+        self._by = by
+        self._of = id(of)
+        self._keys = iter(keys)
         self.items = items
 
-
-class _Offers(threading.local):
-    """The offer of each thread. One is enough: within an instruction nobody else can ask."""
-
-    current: Offer | None = None
+    def holds_for(self, container: object, key: object, by: Caller) -> bool:
+        """Return whether `container` is being copied, and `key` is the next one of that."""
+        return self._of == id(container) and self._by == by and next(self._keys, None) == key
 
 
-offers = _Offers()
+class Drain:
+    """One iteration of a container, and whether somebody makes room for all of it.
+
+    Parameters
+    ----------
+    by : Caller
+        Who asked for the iterator.
+    of : object
+        The container that was asked; it is not kept alive.
+    """
+
+    __slots__ = ("_by", "_of", "_sized")
+
+    def __init__(self, by: Caller, of: object) -> None:
+        self._by = by
+        self._of = id(of)
+        self._sized = False
+
+    def sized(self, container: object, by: Caller) -> bool:
+        """Note that `by` asked for the length; return whether that is for this iteration."""
+        if self._of == id(container) and self._by == by:
+            self._sized = True
+            return True
+        return False
+
+    def is_copy(self, by: Caller) -> bool:
+        """Return whether the item that `by` asks for goes into a copy."""
+        return self._sized and self._by == by
+
+
+class _Marks(threading.local):
+    """What each thread did last. One is enough: within an instruction nobody else can ask."""
+
+    offer: Offer | None = None
+    drain: Drain | None = None
+
+
+marks = _Marks()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, SupportsIndex
+from collections.abc import Iterator
+from typing import Any, ClassVar, Final, SupportsIndex
 
-from kv_dict.mapping.held import Held
+from kv_dict.mapping.bulk import Caller, caller, continues
+from kv_dict.mapping.held import Action, Held
 from kv_dict.mapping.place import Moves
 from kv_dict.mapping.scope import Scope
 
@@ -34,19 +35,20 @@ class Tie:
         The state behind it and behind the containers around it.
     parent : Container or None
         The container it is in; None for the outermost.
-    read : tuple of one key or index, or None
-        The scalar item that was read last, if nothing was changed since.
-    in_place : bool
-        Whether the last change was an in-place operator, whose assignment is about to follow.
+    reads : dict
+        The items that were read since the last change, by key or index, with what they were
+        (`kv_dict.mapping.place.LIVE` for a container).
+    operator : Caller or None
+        Who applied an in-place operator, if that was the last change.
     """
 
-    __slots__ = ("held", "in_place", "parent", "read")
+    __slots__ = ("held", "operator", "parent", "reads")
 
     def __init__(self, held: Held, parent: Container | None) -> None:
         self.held = held
         self.parent = parent
-        self.read: tuple[Any] | None = None
-        self.in_place = False
+        self.reads: dict[Any, Any] = {}
+        self.operator: Caller | None = None
 
 
 class Container:
@@ -74,13 +76,52 @@ class Container:
         self.tie = Tie(held, parent)  # type: ignore[misc]
         return self
 
-    def change(self, action: Callable[[Any], Any], read: tuple[Any] | None = None) -> Any:
+    # -- changing --------------------------------------------------------------------------------
+
+    def change(self, action: Action) -> Any:
         """Apply `action` to this container, in the store."""
         if self.tie is None:
             return action(self)
-        self.tie.in_place = False
-        self.tie.read = None
-        return self.tie.held.mutate(self, action, read)
+        self.tie.operator = None
+        self.tie.reads.clear()
+        return self.tie.held.mutate(self, action)
+
+    def assign(self, item: Any, action: Action) -> None:
+        """Apply an `action` that assigns `item`, and that may depend on what was read of it."""
+        if self.tie is None:
+            action(self)
+            return
+        self.tie.operator = None
+        reads = self.tie.reads
+        read = (item, reads[item]) if item in reads else None
+        reads.clear()
+        self.tie.held.mutate(self, action, read)
+
+    def note_read(self, item: Any, value: Any) -> None:
+        """Remember that an item was read, and what it was."""
+        if self.tie is not None:
+            self.tie.reads[item] = value
+
+    def is_assigned_by_operator(self, scope: Scope, key: str) -> bool:
+        """Return whether the caller's caller is in ``md[key] += ...``, and this is what it read.
+
+        The operator has written already then.
+        """
+        tie = self.tie
+        return (
+            tie is not None
+            and tie.operator is not None
+            and tie.parent is None
+            and tie.held.scope is scope
+            and tie.held.stored.key == key
+            and continues(tie.operator, depth=2)
+        )
+
+    # -- what is inside, and around --------------------------------------------------------------
+
+    def is_parent_of(self, value: Any) -> bool:
+        """Return whether `value` is a container that was read from this one."""
+        return isinstance(value, Container) and value.tie is not None and value.tie.parent is self
 
     def step_to(self, child: Container) -> Any:
         """Return the key or index of `child`, None if it is not in here."""
@@ -90,24 +131,7 @@ class Container:
         """Become like the plain `value`, keeping the containers inside that are still there."""
         raise NotImplementedError
 
-    def assigned_after_operator(self, scope: Scope, key: str) -> bool:
-        """Return whether this is being assigned to where it was read, by ``md[key] += ...``.
-
-        The operator has written already then.
-        """
-        tie = self.tie
-        if tie is None or not tie.in_place or tie.parent is not None:
-            return False
-        tie.in_place = False
-        return tie.held.scope is scope and tie.held.stored.key == key
-
-    def _read_of(self, item: Any) -> tuple[Any] | None:
-        """Return ``(item,)`` if `item` is what was read last."""
-        read = (item,)
-        return read if self.tie is not None and self.tie.read == read else None
-
-    def _is_parent_of(self, value: Any) -> bool:
-        return isinstance(value, Container) and value.tie is not None and value.tie.parent is self
+    # -- copies ----------------------------------------------------------------------------------
 
     def copy(self) -> Any:
         """Return a plain, detached deep copy."""
@@ -132,12 +156,40 @@ def kept(old: Any, new: Any, moved: Moves) -> Any:
     return new
 
 
+# -- mutating methods ----------------------------------------------------------------------------
+
+_ITERATING: Final = frozenset(
+    {
+        "__iadd__",
+        "__iand__",
+        "__ior__",
+        "__isub__",
+        "__ixor__",
+        "difference_update",
+        "extend",
+        "intersection_update",
+        "symmetric_difference_update",
+        "update",
+    }
+)
+"""Methods that iterate their arguments; the others would store them."""
+
+
+def give(kind: type[Container], mutators: str, in_place: str) -> None:
+    """Define the mutating methods of a kind of container, by the names its base class has."""
+    for name in mutators.split():
+        setattr(kind, name, _mutator(kind.base, name))
+    for name in in_place.split():
+        setattr(kind, name, _in_place(kind.base, name))
+
+
 def _mutator(base: type, name: str) -> Any:
     method = getattr(base, name)
 
-    def mutate(self: Container, *args: Any, **kwargs: Any) -> Any:
-        given = [list(arg) if isinstance(arg, Iterator) else arg for arg in args]  # may be replayed
-        return self.change(lambda target: method(target, *given, **kwargs))
+    def mutate(self: Container, /, *args: Any, **kwargs: Any) -> Any:
+        if name in _ITERATING:  # an iterator could not be iterated again
+            args = tuple([list(arg) if isinstance(arg, Iterator) else arg for arg in args])
+        return self.change(lambda target: method(target, *args, **kwargs))
 
     mutate.__name__ = name
     mutate.__qualname__ = f"Nested{base.__name__.capitalize()}.{name}"
@@ -149,7 +201,7 @@ def _in_place(base: type, name: str) -> Any:
     operate = _mutator(base, name)
     method = getattr(base, name)
 
-    def mutate(self: Container, other: Any) -> Any:
+    def mutate(self: Container, other: Any, /) -> Any:
         # Whether the other operand fits is the base class's decision; ask it on a plain copy.
         if isinstance(other, Iterator):
             other = list(other)
@@ -157,17 +209,9 @@ def _in_place(base: type, name: str) -> Any:
             return NotImplemented
         operate(self, other)
         if self.tie is not None:
-            self.tie.in_place = True
+            self.tie.operator = caller()
         return self
 
     mutate.__name__ = name
     mutate.__doc__ = f"As `{base.__name__}.{name}`, in the store."
     return mutate
-
-
-def give(kind: type[Container], mutators: str, in_place: str) -> None:
-    """Define the mutating methods of a kind of container, by the names its base class has."""
-    for name in mutators.split():
-        setattr(kind, name, _mutator(kind.base, name))
-    for name in in_place.split():
-        setattr(kind, name, _in_place(kind.base, name))

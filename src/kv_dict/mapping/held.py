@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kv_dict.errors import ConflictError, Unavailable
-from kv_dict.mapping.place import Place, follow, is_container, moves
+from kv_dict.mapping.place import LIVE, Place, containers_in, follow, item_of, moves
 from kv_dict.mapping.retry import attempts
 from kv_dict.mapping.scope import Scope
 from kv_dict.mapping.stored import Stored
@@ -82,9 +83,9 @@ class Held:
         action : callable
             Called with a plain container of the same kind; again after each conflict. What it
             raises is raised here, and nothing is written.
-        read : tuple of one key or index, or None
-            An item whose value the action was computed from: if somebody else changed that very
-            item meanwhile, applying the action again would undo it, so it is a conflict.
+        read : tuple of a key or index, and a value, or None
+            An item that the action was computed from, and what it was when it was read. If others
+            have changed that very item, applying the action would undo it: that is a conflict.
 
         Raises
         ------
@@ -92,6 +93,7 @@ class Held:
             `container` is no longer part of the value, here or in the store.
         """
         timeout = self.scope.timeout
+        deadline = time.monotonic() + timeout
         if not self._turn.acquire(timeout=timeout):
             raise Unavailable(
                 f"md[{self.stored.key!r}]: another thread's change through the same containers "
@@ -101,9 +103,19 @@ class Held:
             place = Place.of(container, self.stored.key)
             stored, value = self.stored, self.stored.value()
             target = place.find(value)
-            indices = _containers_in(target)
-            for left in attempts(timeout, str(place)):
-                items = list(target) if isinstance(target, list) else []
+            # Of each container in it: from where it is locally to where it is in `target`.
+            steps: dict[Any, Any] = {step: step for step in containers_in(target)}
+            if read is not None and read[1] is LIVE:
+                read = (read[0], item_of(target, read[0]))
+            for left in attempts(deadline - time.monotonic(), str(place)):
+                if read is not None and read[1] != (now := item_of(target, read[0])):
+                    self._show(stored, place, steps)
+                    raise ConflictError(
+                        f"{place}[{read[0]!r}] was {read[1]!r:.60} when it was read here, and "
+                        f"others have made it {now!r:.60}; nothing was written. It shows the new "
+                        "value now: do it again, or use increment() or transform()"
+                    )
+                inside = containers_in(target)
                 result = action(target)
                 operations = stored.replacement(value)
                 if operations:
@@ -122,35 +134,24 @@ class Held:
                 before = place.find(old)
                 place = place.moved(old, value)
                 target = place.find(value)
-                indices = {
-                    local: at
-                    for local, index in indices.items()
-                    if (at := follow(before, index, target)) is not None
-                }
+                if isinstance(target, list):
+                    steps = {
+                        local: None if step is None else follow(before, step, target)
+                        for local, step in steps.items()
+                    }
                 stored = fresh
-                if read is not None and (reason := place.changed(read[0], before, target)):
-                    self._show(stored, place, indices)
-                    raise ConflictError(reason)
-            moved = moves(items, target)
-            self._show(
-                stored, place, {local: moved[at] for local, at in indices.items() if at in moved}
-            )
+            moved = moves(inside, target)
+            self._show(stored, place, {local: moved.get(step) for local, step in steps.items()})
             return result
         finally:
             self._turn.release()
 
-    def _show(self, stored: Stored, place: Place, moved: dict[int, int]) -> None:
+    def _show(self, stored: Stored, place: Place, moved: dict[Any, Any]) -> None:
         """Make the local containers show what is stored now."""
         value = stored.value()
         known = place.known_moves()
         known[id(place.container)] = moved
         with shape_lock:
             self.stored = stored
-            self.top.show(value, known)
-
-
-def _containers_in(target: Any) -> dict[int, int]:
-    """Return the indices of a list's containers, each by itself; none for other containers."""
-    if not isinstance(target, list):
-        return {}
-    return {index: index for index, item in enumerate(target) if is_container(item)}
+            if type(value) is self.top.base:
+                self.top.show(value, known)

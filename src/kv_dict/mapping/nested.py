@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, SupportsIndex
 
 from kv_dict.mapping.arithmetic import adding
-from kv_dict.mapping.bulk import Caller, Offer, caller, offers
+from kv_dict.mapping.bulk import Drain, caller, marks
 from kv_dict.mapping.container import Container, give, kept, plain
 from kv_dict.mapping.held import Held, shape_lock
-from kv_dict.mapping.place import Moves, follow
+from kv_dict.mapping.place import LIVE, NOTHING, Moves, follow
 from kv_dict.mapping.scope import Scope
 from kv_dict.mapping.stored import Stored
-from kv_dict.mapping.views import LiveItems, LiveValues
+from kv_dict.mapping.views import LiveItems, LiveValues, NestedKeys
 
 __all__ = ["NestedBytearray", "NestedDict", "NestedList", "NestedSet", "live"]
 
@@ -45,14 +45,14 @@ class NestedDict(Container, dict[str, Any]):
     # -- reading ---------------------------------------------------------------------------------
 
     def __getitem__(self, key: str) -> Any:
-        item = dict.__getitem__(self, key)
-        if type(item) in _PLAIN_SCALARS:
-            if self.tie is not None:
-                self.tie.read = (key,)
-            return item
-        offer = offers.current
-        if offer is not None and offer.of is self and offer.by == caller():
+        item = dict.get(self, key, NOTHING)
+        if not isinstance(item, _CONTAINERS):
+            self.note_read(key, item)
+            return dict.__getitem__(self, key)
+        offer = marks.offer
+        if offer is not None and offer.holds_for(self, key, caller()):
             return plain(item)
+        self.note_read(key, LIVE)
         return self.child(key)
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -61,6 +61,12 @@ class NestedDict(Container, dict[str, Any]):
             return self[key]
         except KeyError:
             return default
+
+    def __contains__(self, key: object) -> bool:
+        present = dict.__contains__(self, key)
+        if not present:
+            self.note_read(key, NOTHING)
+        return present
 
     def child(self, key: str) -> Any:
         """Return an item, live."""
@@ -79,8 +85,7 @@ class NestedDict(Container, dict[str, Any]):
 
     def keys(self) -> Any:
         """As `dict.keys`."""
-        offers.current = Offer(caller(), self, None)
-        return dict.keys(self)
+        return NestedKeys(self, caller())
 
     def values(self) -> Any:
         """As `dict.values`; containers are live in a loop, detached in a copy."""
@@ -108,9 +113,9 @@ class NestedDict(Container, dict[str, Any]):
     # -- mutating --------------------------------------------------------------------------------
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if self._is_parent_of(value) and dict.get(self, key) is value:
+        if self.is_parent_of(value) and dict.get(self, key) is value:
             return  # x[key] += ...: the operator has written already
-        self.change(lambda target: dict.__setitem__(target, key, value), self._read_of(key))
+        self.assign(key, lambda target: dict.__setitem__(target, key, value))
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         """As `dict.setdefault`; a container is live."""
@@ -140,12 +145,15 @@ class NestedDict(Container, dict[str, Any]):
         return None
 
     def show(self, value: dict[str, Any], moved: Moves) -> None:
-        shown = {key: kept(dict.get(self, key), item, moved) for key, item in value.items()}
-        if list(dict.keys(self)) != list(shown):
-            for key in dict.keys(self) - shown.keys():
-                dict.__delitem__(self, key)
-            if list(dict.keys(self)) != list(shown)[: dict.__len__(self)]:
-                dict.clear(self)  # another order
+        known = moved.get(id(self), {})
+        shown = {
+            key: item if known.get(key, key) is None else kept(dict.get(self, key), item, moved)
+            for key, item in value.items()
+        }
+        for key in dict.keys(self) - shown.keys():
+            dict.__delitem__(self, key)
+        if list(dict.keys(self)) != list(shown)[: dict.__len__(self)]:
+            dict.clear(self)  # another order
         dict.update(self, shown)
 
     def _ipython_key_completions_(self) -> list[str]:
@@ -167,10 +175,10 @@ class NestedList(Container, list[Any]):
         item = list.__getitem__(self, index)
         if isinstance(index, slice):
             return plain(item)
-        if type(item) in _PLAIN_SCALARS:
-            if self.tie is not None:
-                self.tie.read = (index,)
+        if not isinstance(item, _CONTAINERS):
+            self.note_read(index, item)
             return item
+        self.note_read(index, LIVE)
         return self.child(index)
 
     def child(self, index: SupportsIndex) -> Any:
@@ -185,19 +193,23 @@ class NestedList(Container, list[Any]):
         return item
 
     def __iter__(self) -> Iterator[Any]:
-        return self._each(caller())
+        marks.drain = drain = Drain(caller(), self)
+        return self._each(drain)
 
-    def _each(self, asked: Caller) -> Iterator[Any]:
+    def _each(self, drain: Drain) -> Iterator[Any]:
         index = 0
-        while index < len(self):  # the loop's body may change it
-            item = list.__getitem__(self, index)
-            if type(item) not in _PLAIN_SCALARS:
-                item = plain(item) if caller() == asked else self.child(index)
-            yield item
+        while index < list.__len__(self):  # the loop's body may change it
+            copy = drain.is_copy(caller())
+            yield plain(list.__getitem__(self, index)) if copy else self.child(index)
             index += 1
 
+    def __len__(self) -> int:
+        if marks.drain is not None:
+            marks.drain.sized(self, caller())
+        return list.__len__(self)
+
     def __reversed__(self) -> Iterator[Any]:
-        for index in range(len(self) - 1, -1, -1):
+        for index in range(list.__len__(self) - 1, -1, -1):
             yield self.child(index)
 
     def __add__(self, other: Any) -> Any:
@@ -214,11 +226,12 @@ class NestedList(Container, list[Any]):
     # -- mutating --------------------------------------------------------------------------------
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        if self._is_parent_of(value) and list.__getitem__(self, index) is value:
-            return  # x[index] += ...: the operator has written already
-        if isinstance(value, Iterator):
-            value = list(value)
-        self.change(lambda target: list.__setitem__(target, index, value), self._read_of(index))
+        if isinstance(index, slice):
+            items = list(value) if isinstance(value, Iterator) else value
+            self.change(lambda target: list.__setitem__(target, index, items))
+        elif not (self.is_parent_of(value) and value is list.__getitem__(self, index)):
+            # Otherwise x[index] += ...: the operator has written already.
+            self.assign(index, lambda target: list.__setitem__(target, index, value))
 
     def step_to(self, child: Container) -> Any:
         for index, item in enumerate(list.__iter__(self)):
@@ -229,10 +242,10 @@ class NestedList(Container, list[Any]):
     def show(self, value: list[Any], moved: Moves) -> None:
         shown = list(value)
         old = list(list.__iter__(self))
-        known = moved.get(id(self))
+        known = moved.get(id(self), {})
         for index, item in enumerate(old):
             if isinstance(item, Container):
-                to = follow(old, index, value) if known is None else known.get(index)
+                to = known[index] if index in known else follow(old, index, value)
                 if to is not None and shown[to] is value[to]:
                     shown[to] = kept(item, value[to], moved)
         list.__setitem__(self, slice(None), shown)
@@ -286,10 +299,10 @@ give(
     "__iadd__ __imul__",
 )
 
+_CONTAINERS = (dict, list, set, bytearray)
 _KINDS: dict[type, type[Any]] = {
     dict: NestedDict,
     list: NestedList,
     set: NestedSet,
     bytearray: NestedBytearray,
 }
-_PLAIN_SCALARS = frozenset({str, int, float, bool, type(None)})

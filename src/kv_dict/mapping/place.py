@@ -6,18 +6,24 @@ is followed by what was there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from kv_dict.errors import ConflictError
 
 if TYPE_CHECKING:
     from kv_dict.mapping.container import Container
 
-__all__ = ["Moves", "Place", "follow", "is_container", "moves"]
+__all__ = ["LIVE", "NOTHING", "Moves", "Place", "containers_in", "follow", "item_of", "moves"]
 
-Moves = dict[int, dict[int, int]]
-"""By the identity of a local list: the old index of an item to its new one."""
+Moves = dict[int, dict[Any, Any]]
+"""By the identity of a local container: an item's old key or index to its new one, None if gone."""
+
+NOTHING: Final = "nothing"
+"""What an item is that is not there, for comparing and for messages."""
+
+LIVE: Final = object()
+"""Stands for a container that was read: it is compared with what the store held."""
 
 
 class Place:
@@ -110,17 +116,6 @@ class Place:
                 break  # `find` will say what is missing
         return Place(self._key, self.container, self._parents, self._old, steps)
 
-    def changed(self, item: Any, before: Any, now: Any) -> str | None:
-        """Return a message if `item` of the container is not what it was before."""
-        was, became = _item(before, item), _item(now, item)
-        if was == became:
-            return None
-        return (
-            f"{self}[{item!r}] was {was!r:.60} when it was read here, and others have made it "
-            f"{became!r:.60}; nothing was written. It shows the new value now: do it again, or "
-            "use increment() or transform()"
-        )
-
     def known_moves(self) -> Moves:
         """Return where this place's own steps went, for the local lists it passes."""
         return {
@@ -130,36 +125,42 @@ class Place:
         }
 
 
-def _item(container: Any, item: Any) -> Any:
+def item_of(container: Any, item: Any) -> Any:
+    """Return an item of a plain container, `NOTHING` if it has no such item."""
     try:
         return container[item]
     except (KeyError, IndexError):
-        return "nothing"
+        return NOTHING
 
 
 def follow(old: list[Any], index: int, new: list[Any]) -> int | None:
-    """Return where in `new` the item ``old[index]`` is; None if that cannot be told."""
+    """Return where in `new` the item ``old[index]`` is; None if that cannot be told.
+
+    It is where it was if it is still the same there, or if nothing but it has changed; and it is
+    elsewhere if there, and only there, is something equal.
+    """
     item = old[index]
     if index < len(new) and new[index] == item:
         return index
+    if len(old) == len(new) and all(
+        was == now for at, (was, now) in enumerate(zip(old, new, strict=True)) if at != index
+    ):
+        return index
     equal = [at for at, other in enumerate(new) if other == item]
-    if len(equal) == 1:
-        return equal[0]
-    return index if len(old) == len(new) else None  # changed where it is, by somebody else
+    return equal[0] if len(equal) == 1 and old.count(item) == 1 else None
 
 
-def moves(before: Sequence[Any], after: Any) -> dict[int, int]:
-    """Return old index to new index of the containers that an action moved within a plain list."""
-    if not before:
-        return {}
-    place = {id(item): index for index, item in enumerate(before)}
-    return {
-        place[id(item)]: index
-        for index, item in enumerate(after)
-        if id(item) in place and is_container(item)
-    }
+def containers_in(target: Any) -> dict[Any, Any]:
+    """Return the containers directly in a plain container, by key or index."""
+    steps: Iterable[tuple[Any, Any]] = ()
+    if isinstance(target, dict):
+        steps = target.items()
+    elif isinstance(target, list):
+        steps = enumerate(target)
+    return {step: item for step, item in steps if isinstance(item, dict | list | set | bytearray)}
 
 
-def is_container(item: Any) -> bool:
-    """Return whether a plain item is of a kind that is wrapped."""
-    return isinstance(item, dict | list | set | bytearray)
+def moves(before: dict[Any, Any], target: Any) -> dict[Any, Any]:
+    """Return, for the containers that were in `target` before an action, where they are now."""
+    place = {id(item): step for step, item in containers_in(target).items()}
+    return {step: place.get(id(item)) for step, item in before.items()}

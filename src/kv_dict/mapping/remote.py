@@ -12,11 +12,12 @@ from kv_dict.codec import Codec, CustomCodec, JSONCodec
 from kv_dict.errors import (
     ConfigurationError,
     ConflictError,
+    EncodeError,
     KVDictError,
 )
 from kv_dict.keys import KeySpace, check_key
 from kv_dict.mapping.arithmetic import adding
-from kv_dict.mapping.bulk import caller, offers
+from kv_dict.mapping.bulk import caller, marks
 from kv_dict.mapping.container import Container, plain
 from kv_dict.mapping.nested import live
 from kv_dict.mapping.retry import attempts
@@ -150,11 +151,11 @@ class RemoteKVMapping(MutableMapping[str, Any]):
     # -- reading ---------------------------------------------------------------------------------
 
     def __getitem__(self, key: str) -> Any:
-        offer = offers.current
-        if offer is not None and offer.of is self and offer.items is not None:
-            if offer.by == caller() and key in offer.items:
+        offer = marks.offer
+        if offer is not None and offer.items is not None:
+            if offer.holds_for(self, key, caller()):
                 return offer.items.pop(key)
-            offers.current = None
+            marks.offer = None
         stored = self._scope.load(check_key(key))
         if not stored:
             raise KeyError(key)
@@ -166,7 +167,13 @@ class RemoteKVMapping(MutableMapping[str, Any]):
         return live(self._scope, stored) if stored else default
 
     def __contains__(self, key: object) -> bool:
-        return bool(self._scope.load(check_key(key)))
+        hash(key)  # as a dict: what is not hashable is a TypeError
+        try:
+            return bool(self._scope.load(check_key(key)))
+        except (TypeError, EncodeError):
+            if isinstance(key, str) and key.isascii():
+                raise
+            return False  # what cannot be a key is not there
 
     def __iter__(self) -> Iterator[str]:
         return iter([stored.key for stored in self._scope.readable()])
@@ -190,6 +197,8 @@ class RemoteKVMapping(MutableMapping[str, Any]):
         return RemoteItems(self, self._scope)
 
     def __eq__(self, other: object) -> bool:
+        if other is self:
+            return True
         if isinstance(other, Mapping):
             return self._scope.plain() == (
                 other._scope.plain() if isinstance(other, RemoteKVMapping) else other
@@ -199,7 +208,7 @@ class RemoteKVMapping(MutableMapping[str, Any]):
     # -- writing ---------------------------------------------------------------------------------
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if isinstance(value, Container) and value.assigned_after_operator(self._scope, key):
+        if isinstance(value, Container) and value.is_assigned_by_operator(self._scope, key):
             return
         self.update({key: value})
 

@@ -33,5 +33,5 @@ def attempts(timeout: float, where: str) -> Iterator[float]:
         yield left
         pause = min(max(_FIRST_PAUSE, pause * 2), _LONGEST_PAUSE)
     raise ConflictError(
-        f"{where} was changed by others at every attempt for {timeout:g} s; nothing was written"
+        f"{where} was changed by others at every attempt for {timeout:.3g} s; nothing was written"
     )

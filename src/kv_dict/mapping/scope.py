@@ -81,6 +81,12 @@ class Scope:
         """Return all items as a plain dict, from one snapshot."""
         return {stored.key: stored.value() for stored in self.readable()}
 
+    def live(self, stored: Stored) -> Any:
+        """Return the value of `stored`, writing through if it is a container."""
+        from kv_dict.mapping.nested import live  # noqa: PLC0415 - containers know their scope
+
+        return live(self, stored)
+
     # -- writing ---------------------------------------------------------------------------------
 
     def assignment(self, key: str, value: Any) -> list[Operation]:

@@ -96,7 +96,7 @@ class Stored:
             if isinstance(operation, Put) and revision is not None:
                 entries[operation.key] = Entry(operation.key, operation.value, revision)
             elif isinstance(operation, Delete):
-                del entries[operation.key]
+                entries.pop(operation.key, None)
         ordered = tuple(entries[key] for key in sorted(entries))
         return Stored(self.key, ordered, self._space, self._codec)
 
@@ -155,15 +155,29 @@ class _Node:
                 here[step] = part
         for step in self.below.keys() - value.keys():
             self.below[step].remove(operations)
-        if self.entry is not None and isinstance(self.own_value(codec), dict):
+        own = self.own_value(codec)
+        if self.entry is not None and isinstance(own, dict):
+            hidden = own.keys() & self.below.keys() & value.keys()
+            if hidden:  # parts that an entry below hides: they stay, and stay where they are
+                kept = {step: here.get(step, part) for step, part in own.items()}
+                here = {step: kept[step] for step in kept if step in here or step in hidden} | here
             self._put(self.path, self.entry, here, codec, space, operations)
+            # Where others have just made an entry below of that name, it would hide the new part.
+            operations += [
+                Delete(space.join([*self.path, step]), ABSENT)
+                for step in sorted(here.keys() - own.keys())
+            ]
             return
         # No dict of its own to take new parts: each becomes an entry below, in the layout's manner.
+        alone = not (self.below.keys() & value.keys())
         if VALUE in here and not isinstance(here[VALUE], dict):
-            self._put(self.path, self.entry, here.pop(VALUE), codec, space, operations)
+            scalar = here.pop(VALUE)
+            if alone and not here and (self.entry is None or scalar != own):
+                scalar = {VALUE: scalar}  # by itself it would not be read as a dict
+            self._put(self.path, self.entry, scalar, codec, space, operations)
         elif not value:
             self._put(self.path, self.entry, {}, codec, space, operations)
-        elif self.entry is not None:
+        elif self.entry is not None and VALUE not in self.below.keys() & value.keys():
             operations.append(Delete(self.entry.key, self.entry.revision))
         for step, part in here.items():
             self._put([*self.path, step], None, part, codec, space, operations)

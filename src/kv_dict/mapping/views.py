@@ -1,7 +1,7 @@
 """The views of keys, values and items, of the mapping and of the dicts inside it.
 
-Those of the mapping answer each question from one snapshot. In a loop the values are live; what is
-drained by one instruction (``list(md.values())`` within one call into C) is detached.
+Those of the mapping answer each question from one snapshot. In a loop the values are live, in a
+copy (``list(md.values())``) they are detached.
 """
 
 from __future__ import annotations
@@ -10,14 +10,22 @@ from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from kv_dict.mapping.bulk import Caller, Offer, caller, offers
+from kv_dict.mapping.bulk import Caller, Drain, Offer, caller, marks
 
 if TYPE_CHECKING:
     from kv_dict.mapping.nested import NestedDict
     from kv_dict.mapping.remote import RemoteKVMapping
     from kv_dict.mapping.scope import Scope
+    from kv_dict.mapping.stored import Stored
 
-__all__ = ["LiveItems", "LiveValues", "RemoteItems", "RemoteKeys", "RemoteValues"]
+__all__ = [
+    "LiveItems",
+    "LiveValues",
+    "NestedKeys",
+    "RemoteItems",
+    "RemoteKeys",
+    "RemoteValues",
+]
 
 
 class _OfMapping:
@@ -37,10 +45,22 @@ class LiveValues(_OfMapping, ValuesView[Any]):
     _mapping: NestedDict
 
     def __iter__(self) -> Iterator[Any]:
-        return _nested(self._mapping, caller(), dict.__iter__(self._mapping), values=True)
+        marks.drain = drain = Drain(caller(), self)
+        return self._each(drain, dict.__iter__(self._mapping))
 
     def __reversed__(self) -> Iterator[Any]:
-        return _nested(self._mapping, caller(), dict.__reversed__(self._mapping), values=True)
+        marks.drain = drain = Drain(caller(), self)
+        return self._each(drain, dict.__reversed__(self._mapping))
+
+    def _each(self, drain: Drain, keys: Iterator[str]) -> Iterator[Any]:
+        for key in keys:
+            copy = drain.is_copy(caller())
+            yield self._mapping.taken(key) if copy else self._mapping.child(key)
+
+    def __len__(self) -> int:
+        if marks.drain is not None:
+            marks.drain.sized(self, caller())
+        return dict.__len__(self._mapping)
 
     def __repr__(self) -> str:
         return repr(dict.values(self._mapping))
@@ -52,21 +72,22 @@ class LiveItems(_OfMapping, ItemsView[str, Any]):
     _mapping: NestedDict
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
-        return _nested(self._mapping, caller(), dict.__iter__(self._mapping), values=False)
+        return self._each(caller(), dict.__iter__(self._mapping))
 
     def __reversed__(self) -> Iterator[tuple[str, Any]]:
-        return _nested(self._mapping, caller(), dict.__reversed__(self._mapping), values=False)
+        return self._each(caller(), dict.__reversed__(self._mapping))
+
+    def _each(self, asked: Caller, keys: Iterator[str]) -> Iterator[tuple[str, Any]]:
+        # dict(x.items()) does not ask for the length: one instruction is all there is to see.
+        for key in keys:
+            copy = caller() == asked
+            yield key, self._mapping.taken(key) if copy else self._mapping.child(key)
+
+    def __contains__(self, item: Any) -> bool:
+        return item in dict.items(self._mapping)
 
     def __repr__(self) -> str:
         return repr(dict.items(self._mapping))
-
-
-def _nested(
-    mapping: NestedDict, asked: Caller, keys: Iterator[str], *, values: bool
-) -> Iterator[Any]:
-    for key in keys:
-        value = mapping.taken(key) if caller() == asked else mapping.child(key)
-        yield value if values else (key, value)
 
 
 class RemoteKeys(_OfMapping, KeysView[str]):
@@ -84,14 +105,36 @@ class RemoteKeys(_OfMapping, KeysView[str]):
             return iter(self._mapping)
         # Asked for its keys and listed by one instruction: dict(md), {**md}, d.update(md).
         items = self._scope.plain()
-        offers.current = Offer(self._by, self._mapping, items)
-        return iter(tuple(items))
+        keys = tuple(items)
+        marks.offer = Offer(self._by, self._mapping, keys, items)
+        return iter(keys)
 
     def __reversed__(self) -> Iterator[str]:
         return reversed(self._mapping)
 
     def __repr__(self) -> str:
         return f"{type(self._mapping).__name__}.keys({list(self._mapping)!r})"
+
+
+class NestedKeys(_OfMapping, KeysView[str]):
+    """Keys of a nested dict."""
+
+    _mapping: NestedDict
+
+    def __init__(self, mapping: NestedDict, by: Caller) -> None:
+        super().__init__(mapping)
+        self._by = by
+
+    def __iter__(self) -> Iterator[str]:
+        if caller() == self._by:  # dict(x), {**x}, d.update(x)
+            marks.offer = Offer(self._by, self._mapping, tuple(dict.keys(self._mapping)))
+        return dict.__iter__(self._mapping)
+
+    def __reversed__(self) -> Iterator[str]:
+        return dict.__reversed__(self._mapping)
+
+    def __repr__(self) -> str:
+        return repr(dict.keys(self._mapping))
 
 
 class RemoteValues(_OfMapping, ValuesView[Any]):
@@ -102,12 +145,28 @@ class RemoteValues(_OfMapping, ValuesView[Any]):
     def __init__(self, mapping: RemoteKVMapping, scope: Scope) -> None:
         super().__init__(mapping)
         self._scope = scope
+        self._listed = 0
 
     def __iter__(self) -> Iterator[Any]:
-        return _drain(self._scope, caller(), 1)
+        return self._each(Drain(caller(), self), self._scope.readable())
 
     def __reversed__(self) -> Iterator[Any]:
-        return _drain(self._scope, caller(), 1, reverse=True)
+        return self._each(Drain(caller(), self), self._scope.readable()[::-1])
+
+    def _each(self, drain: Drain, readable: list[Stored]) -> Iterator[Any]:
+        marks.drain = drain
+        self._listed = len(readable)
+        return self._yield(drain, readable)
+
+    def _yield(self, drain: Drain, readable: list[Stored]) -> Iterator[Any]:
+        for stored in readable:
+            copy = drain.is_copy(caller())
+            yield stored.value() if copy else self._scope.live(stored)
+
+    def __len__(self) -> int:
+        if marks.drain is not None and marks.drain.sized(self, caller()):
+            return self._listed
+        return len(self._mapping)
 
     def __contains__(self, value: object) -> bool:
         return value in self._scope.plain().values()
@@ -124,24 +183,32 @@ class RemoteItems(_OfMapping, ItemsView[str, Any]):
     def __init__(self, mapping: RemoteKVMapping, scope: Scope) -> None:
         super().__init__(mapping)
         self._scope = scope
+        self._listed = 0
+        self._listed_by: Caller | None = None
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
-        return _drain(self._scope, caller(), None)
+        return self._each(caller(), self._scope.readable())
 
     def __reversed__(self) -> Iterator[tuple[str, Any]]:
-        return _drain(self._scope, caller(), None, reverse=True)
+        return self._each(caller(), self._scope.readable()[::-1])
+
+    def _each(self, asked: Caller, readable: list[Stored]) -> Iterator[tuple[str, Any]]:
+        self._listed, self._listed_by = len(readable), asked
+        return self._yield(asked, readable)
+
+    def _yield(self, asked: Caller, readable: list[Stored]) -> Iterator[tuple[str, Any]]:
+        for stored in readable:
+            copy = caller() == asked
+            yield stored.key, stored.value() if copy else self._scope.live(stored)
+
+    def __len__(self) -> int:
+        return self._listed if caller() == self._listed_by else len(self._mapping)
+
+    def __contains__(self, item: object) -> bool:
+        if not (isinstance(item, tuple) and len(item) == 2):
+            return False
+        key, value = item
+        return key in self._mapping and bool(self._mapping.get(key) == value)
 
     def __repr__(self) -> str:
         return f"{type(self._mapping).__name__}.items({list(self._scope.plain().items())!r})"
-
-
-def _drain(
-    scope: Scope, asked: Caller, part: int | None, *, reverse: bool = False
-) -> Iterator[Any]:
-    """Yield items of one snapshot (or that part of each), live or detached as the caller goes."""
-    from kv_dict.mapping.nested import live  # noqa: PLC0415 - its dicts have views of this module
-
-    readable = scope.readable()
-    for stored in reversed(readable) if reverse else readable:
-        value = stored.value() if caller() == asked else live(scope, stored)
-        yield (stored.key, value) if part is None else value

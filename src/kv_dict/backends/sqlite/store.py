@@ -107,7 +107,8 @@ class Store(SynchronousFace):
                 self._roll_back(connection)
                 if committing and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_IOERR:
                     # The record may have reached the disk before the error did.
-                    raise OutcomeUnknown(f"{self._file.path}: {error}, while committing") from error
+                    reason = f"{self._file.path}: {error}, while committing"
+                    raise OutcomeUnknown(reason) from error
                 raise explain(error, self._file.path) from error
             except BaseException as error:
                 if committing and not connection.in_transaction:  # a Ctrl-C that came too late
@@ -115,8 +116,8 @@ class Store(SynchronousFace):
                 self._roll_back(connection)
                 raise
         raise OutcomeUnknown(
-            f"{self._file.path} was replaced by another file during the write; it may or may not be "
-            "in the one that is there now"
+            f"{self._file.path} was replaced by another file during the write; it may or may not "
+            "be in the one that is there now"
         )
 
     def ping(self, *, timeout: float) -> None:
