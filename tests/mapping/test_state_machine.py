@@ -179,7 +179,10 @@ class Story(RuleBasedStateMachine):
             return
         steps = st.sampled_from(list(model if isinstance(model, dict) else range(len(model))))
         one, two = data.draw(steps), data.draw(steps)
-        model[one], model[two] = model[two], model[one]
+        if one == two:
+            return
+        # What is assigned is stored as a copy: the handles of what was there are handles no more.
+        model[one], model[two] = fresh(model[two]), fresh(model[one])
         live[one], live[two] = live[two], live[one]
         assert live == model
 
