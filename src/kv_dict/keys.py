@@ -103,6 +103,12 @@ class KeySpace:
             self._escape = (re.compile(f"%{ambiguous}"), re.compile(begins), code)
             self._unescape = re.compile(f"%25{ambiguous}|{re.escape(code)}")
 
+    def spell(self, key: str) -> str:
+        """Return the stored key of one mapping key."""
+        if self.sep is None or ("%" not in key and self.sep[0] not in key):
+            return self.prefix + key
+        return self.prefix + self._spell(key)
+
     def join(self, path: Sequence[str]) -> str:
         """Return the stored key of a path of mapping keys."""
         if self.sep is None:

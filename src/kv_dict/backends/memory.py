@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import bisect
 import os
 import threading
@@ -124,6 +123,8 @@ class _Watcher:
     """What one watch has not yet told its consumer. `wake` belongs to the consumer's loop."""
 
     def __init__(self, prefix: str) -> None:
+        import asyncio  # noqa: PLC0415 - only a watch needs it
+
         self.prefix = prefix
         self.pending: dict[str, Entry | Deletion] | None = {}  # None: overflown
         self.wake = asyncio.Event()

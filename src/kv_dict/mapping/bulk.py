@@ -11,6 +11,9 @@ from one point in time and one round trip. No protocol says "I am being copied".
 
 So: what a copy takes out is detached, everything else is live. Where no Python frame can be seen,
 everything is live.
+
+The standard library's own mappings are looked through: `dict(ChainMap(..., md))`, which bluesky
+does for every run, is a copy of `md` by whoever called `dict`.
 """
 
 from __future__ import annotations
@@ -19,10 +22,11 @@ import itertools
 import sys
 import threading
 from collections.abc import Iterable
-from dis import opname
+from opcode import opname
+from types import FrameType
 from typing import Any, Final, TypeAlias
 
-__all__ = ["Caller", "Drain", "Offer", "caller", "continues", "marks"]
+__all__ = ["Caller", "Drain", "Offer", "caller", "continues", "copier", "marks"]
 
 Caller: TypeAlias = tuple[int, int]
 """A frame's identity and the instruction it is at."""
@@ -34,22 +38,39 @@ _BETWEEN_OPERATOR_AND_ASSIGNMENT: Final = frozenset(
 )
 
 
-def caller(depth: int = 1) -> Caller:
-    """Return who called the function that calls this one (``depth`` more frames up)."""
-    try:
-        frame = sys._getframe(depth + 1)
-    except ValueError:  # called from C with no Python below
+_LOOKED_THROUGH: Final = frozenset({"_collections_abc", "collections", "collections.abc"})
+
+
+def caller() -> Caller:
+    """Return who called the function that calls this one."""
+    frame: FrameType | None = sys._getframe(1).f_back
+    while frame is not None and frame.f_globals.get("__name__") in _LOOKED_THROUGH:
+        frame = frame.f_back
+    if frame is None:  # called from C with no Python below
         return 0, next(_nobody)
     return id(frame), frame.f_lasti
 
 
-def continues(operator: Caller, depth: int = 1) -> bool:
-    """Return whether a caller (``depth`` more frames up) assigns what its `operator` returned.
+def copier() -> Caller | None:
+    """Return who copies a standard library's mapping that asks the caller; None if nobody does."""
+    frame = sys._getframe(1).f_back
+    through = False
+    while frame is not None and frame.f_globals.get("__name__") in _LOOKED_THROUGH:
+        frame, through = frame.f_back, True
+    if frame is None or not through:
+        return None
+    if opname[frame.f_code.co_code[frame.f_lasti]] == "FOR_ITER":  # a loop over its items()
+        return None
+    return id(frame), frame.f_lasti
+
+
+def continues(operator: Caller) -> bool:
+    """Return whether the caller's caller's caller assigns what its `operator` returned.
 
     In ``md[key] += 1`` nothing but shuffling the stack is between the two; in ``x += 1`` and a
     later ``md[key] = x`` there is at least one instruction that stores or loads.
     """
-    frame = sys._getframe(depth + 1)
+    frame = sys._getframe(3)
     first, last = operator[1] + 2, frame.f_lasti
     if id(frame) != operator[0] or not first < last:
         return False
@@ -83,8 +104,8 @@ class Offer:
         self.items = items
 
     def holds_for(self, container: object, key: object, by: Caller) -> bool:
-        """Return whether `container` is being copied, and `key` is the next one of that."""
-        return self._of == id(container) and self._by == by and next(self._keys, None) == key
+        """Return whether `container` is being copied, and `key` comes next (or after some)."""
+        return self._of == id(container) and self._by == by and any(k == key for k in self._keys)
 
 
 class Drain:

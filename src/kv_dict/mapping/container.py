@@ -114,7 +114,7 @@ class Container:
             and tie.parent is None
             and tie.held.scope is scope
             and tie.held.stored.key == key
-            and continues(tie.operator, depth=2)
+            and continues(tie.operator)
         )
 
     # -- what is inside, and around --------------------------------------------------------------

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from kv_dict.errors import ConflictError, Unavailable
+from kv_dict.errors import ConflictError
 from kv_dict.mapping.place import LIVE, Place, containers_in, follow, item_of, moves
 from kv_dict.mapping.retry import attempts
 from kv_dict.mapping.scope import Scope
@@ -52,8 +51,7 @@ shape_lock = _ShapeLock()
 class Held:
     """The state behind the containers of one ``md[key]``.
 
-    Mutations through it take turns (a lock of its own, which a mutation holds until the store has
-    answered); reading its containers takes no lock.
+    Mutations take turns, which last until the store has answered; reading takes no lock.
 
     Attributes
     ----------
@@ -65,13 +63,12 @@ class Held:
         The outermost container.
     """
 
-    __slots__ = ("_turn", "scope", "stored", "top")
+    __slots__ = ("scope", "stored", "top")
 
     def __init__(self, scope: Scope, stored: Stored) -> None:
         self.scope = scope
         self.stored = stored
         self.top: Container
-        self._turn = threading.RLock()
 
     def mutate(self, container: Container, action: Action, read: Any = None) -> Any:
         """Commit what `action` does to `container`; return what it returned, as plain data.
@@ -92,14 +89,7 @@ class Held:
         ConflictError
             `container` is no longer part of the value, here or in the store.
         """
-        timeout = self.scope.timeout
-        deadline = time.monotonic() + timeout
-        if not self._turn.acquire(timeout=timeout):
-            raise Unavailable(
-                f"md[{self.stored.key!r}]: another thread's change through the same containers "
-                f"did not end within {timeout:g} s; nothing was written"
-            )
-        try:
+        with self.scope.turn() as timeout:
             place = Place.of(container, self.stored.key)
             stored, value = self.stored, self.stored.value()
             target = place.find(value)
@@ -107,7 +97,7 @@ class Held:
             steps: dict[Any, Any] = {step: step for step in containers_in(target)}
             if read is not None and read[1] is LIVE:
                 read = (read[0], item_of(target, read[0]))
-            for left in attempts(deadline - time.monotonic(), str(place)):
+            for left in attempts(timeout, str(place)):
                 if read is not None and read[1] != (now := item_of(target, read[0])):
                     self._show(stored, place, steps)
                     raise ConflictError(
@@ -143,8 +133,6 @@ class Held:
             moved = moves(inside, target)
             self._show(stored, place, {local: moved.get(step) for local, step in steps.items()})
             return result
-        finally:
-            self._turn.release()
 
     def _show(self, stored: Stored, place: Place, moved: dict[Any, Any]) -> None:
         """Make the local containers show what is stored now."""

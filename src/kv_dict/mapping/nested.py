@@ -25,9 +25,8 @@ from kv_dict.mapping.views import LiveItems, LiveValues, NestedKeys
 __all__ = ["NestedBytearray", "NestedDict", "NestedList", "NestedSet", "live"]
 
 
-def live(scope: Scope, stored: Stored) -> Any:
-    """Return the value of `stored`, wrapped if it is a container."""
-    value = stored.value()
+def live(scope: Scope, stored: Stored, value: Any) -> Any:
+    """Return the plain `value` of `stored`, wrapped if it is a container."""
     kind = _KINDS.get(type(value))
     if kind is None:
         return value

@@ -13,15 +13,15 @@ from kv_dict.errors import (
     ConfigurationError,
     ConflictError,
     EncodeError,
-    KVDictError,
 )
 from kv_dict.keys import KeySpace, check_key
 from kv_dict.mapping.arithmetic import adding
-from kv_dict.mapping.bulk import caller, marks
+from kv_dict.mapping.bulk import Offer, caller, copier, marks
 from kv_dict.mapping.container import Container, plain
 from kv_dict.mapping.nested import live
 from kv_dict.mapping.retry import attempts
 from kv_dict.mapping.scope import Scope
+from kv_dict.mapping.showing import Showing
 from kv_dict.mapping.stored import Stored
 from kv_dict.mapping.views import RemoteItems, RemoteKeys, RemoteValues
 from kv_dict.model import DeletePrefix, Operation
@@ -31,7 +31,7 @@ __all__ = ["RemoteKVMapping"]
 _MISSING: Final = object()
 
 
-class RemoteKVMapping(MutableMapping[str, Any]):
+class RemoteKVMapping(Showing, MutableMapping[str, Any]):
     """A dictionary whose items live in a store that others may use at the same time.
 
     Behaves as a dict: every operation of one is here and gives the same results. The differences
@@ -159,12 +159,12 @@ class RemoteKVMapping(MutableMapping[str, Any]):
         stored = self._scope.load(check_key(key))
         if not stored:
             raise KeyError(key)
-        return live(self._scope, stored)
+        return live(self._scope, stored, stored.value())
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return ``self[key]``, or `default` if there is none."""
         stored = self._scope.load(check_key(key))
-        return live(self._scope, stored) if stored else default
+        return live(self._scope, stored, stored.value()) if stored else default
 
     def __contains__(self, key: object) -> bool:
         hash(key)  # as a dict: what is not hashable is a TypeError
@@ -176,10 +176,14 @@ class RemoteKVMapping(MutableMapping[str, Any]):
             return False  # what cannot be a key is not there
 
     def __iter__(self) -> Iterator[str]:
-        return iter([stored.key for stored in self._scope.readable()])
+        items = self._scope.plain()
+        keys = tuple(items)
+        if (by := copier()) is not None:
+            marks.offer = Offer(by, self, keys, items)
+        return iter(keys)
 
     def __reversed__(self) -> Iterator[str]:
-        return iter([stored.key for stored in reversed(self._scope.readable())])
+        return reversed(tuple(self._scope.plain()))
 
     def __len__(self) -> int:
         return len(self._scope.readable())
@@ -230,18 +234,17 @@ class RemoteKVMapping(MutableMapping[str, Any]):
     def setdefault(self, key: str, default: Any = None) -> Any:
         """Return ``self[key]``, after storing `default` there if it was missing; atomic."""
         check_key(key)
-        for left in attempts(self.timeout, f"md[{key!r}]"):
-            stored = self._scope.load(key, left)
-            if stored:
-                return live(self._scope, stored)
-            operations = stored.replacement(default)
-            try:
-                return live(
-                    self._scope, stored.after(operations, self._scope.commit(operations, left))
-                )
-            except ConflictError:
-                continue
-        raise AssertionError  # attempts() ends by raising
+        with self._scope.turn() as timeout:
+            for left in attempts(timeout, f"md[{key!r}]"):
+                stored = self._scope.load(key, left)
+                if not stored:
+                    operations = stored.replacement(default)
+                    try:
+                        stored = stored.after(operations, self._scope.commit(operations, left))
+                    except ConflictError:
+                        continue
+                break
+        return live(self._scope, stored, stored.value())
 
     def pop(self, key: str, default: Any = _MISSING, /) -> Any:
         """Remove `key` and return its value, detached; `default` or KeyError if it is missing."""
@@ -254,31 +257,33 @@ class RemoteKVMapping(MutableMapping[str, Any]):
 
     def _remove(self, key: str, take: Callable[[Stored], Any]) -> Any:
         """Remove a checked key, and return what `take` made of it before."""
-        for left in attempts(self.timeout, f"md[{key!r}]"):
-            stored = self._scope.load(key, left)
-            if not stored:
-                raise KeyError(key)
-            taken = take(stored)
-            try:
-                self._scope.commit(stored.removal(), left)
-            except ConflictError:
-                continue
-            return taken
-        raise AssertionError  # attempts() ends by raising
+        with self._scope.turn() as timeout:
+            for left in attempts(timeout, f"md[{key!r}]"):
+                stored = self._scope.load(key, left)
+                if not stored:
+                    raise KeyError(key)
+                taken = take(stored)
+                try:
+                    self._scope.commit(stored.removal(), left)
+                except ConflictError:
+                    continue
+                break
+        return taken
 
     def popitem(self) -> tuple[str, Any]:
         """Remove the last item, in the order of the keys, and return it, detached."""
-        for left in attempts(self.timeout, "the last item"):
-            readable = self._scope.readable(left)
-            if not readable:
-                raise KeyError("popitem(): mapping is empty")
-            last = readable[-1]
-            try:
-                self._scope.commit(last.removal(), left)
-            except ConflictError:
-                continue
-            return last.key, last.value()
-        raise AssertionError  # attempts() ends by raising
+        with self._scope.turn() as timeout:
+            for left in attempts(timeout, "the last item"):
+                readable = self._scope.readable(left)
+                if not readable:
+                    raise KeyError("popitem(): mapping is empty")
+                last, value = readable[-1]
+                try:
+                    self._scope.commit(last.removal(), left)
+                except ConflictError:
+                    continue
+                break
+        return last.key, value
 
     def clear(self) -> None:
         """Remove every item of this entry point, in one atomic step."""
@@ -315,19 +320,20 @@ class RemoteKVMapping(MutableMapping[str, Any]):
         ['Fe2O3']
         """
         check_key(key)
-        for left in attempts(self.timeout, f"md[{key!r}]"):
-            stored = self._scope.load(key, left)
-            if not stored and default is _MISSING:
-                raise KeyError(key)
-            new = function(stored.value() if stored else plain(default))
-            operations = stored.replacement(new)
-            try:
-                if operations:
-                    stored = stored.after(operations, self._scope.commit(operations, left))
-            except ConflictError:
-                continue
-            return stored.value()
-        raise AssertionError  # attempts() ends by raising
+        with self._scope.turn() as timeout:
+            for left in attempts(timeout, f"md[{key!r}]"):
+                stored = self._scope.load(key, left)
+                if not stored and default is _MISSING:
+                    raise KeyError(key)
+                new = function(stored.value() if stored else plain(default))
+                operations = stored.replacement(new)
+                try:
+                    if operations:
+                        stored = stored.after(operations, self._scope.commit(operations, left))
+                except ConflictError:
+                    continue
+                break
+        return stored.value()
 
     def increment(self, key: str, by: float = 1) -> Any:
         """Add `by` to a number, atomically, and return the sum; a missing item counts as 0.
@@ -393,31 +399,6 @@ class RemoteKVMapping(MutableMapping[str, Any]):
         encoder, decoder = self._coders
         state = (self.backend, self.entry_point, self.sep, encoder, decoder)
         return _reopen, (type(self), *state, self.reads, self.timeout)
-
-    # -- showing ---------------------------------------------------------------------------------
-
-    def __repr__(self) -> str:
-        try:
-            shown = repr(self._scope.plain())
-        except KVDictError as error:
-            shown = f"<{type(error).__name__}: {error}>"
-        return f"{type(self).__name__}({shown}, {self._scope})"
-
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """Let IPython lay the items out as those of a dict."""
-        try:
-            items = self._scope.plain()
-        except KVDictError:
-            printer.text(repr(self))
-            return
-        with printer.group(1, f"{type(self).__name__}(", ")"):
-            printer.pretty(items)
-            printer.text(",")
-            printer.breakable()
-            printer.text(str(self._scope))
-
-    def _ipython_key_completions_(self) -> list[str]:
-        return list(self)
 
     # -- life ------------------------------------------------------------------------------------
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+import os
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from kv_dict.backend import Backend
 from kv_dict.codec import Codec
-from kv_dict.errors import ClosedError, DecodeError
+from kv_dict.errors import ClosedError, DecodeError, Unavailable
 from kv_dict.keys import KeySpace
 from kv_dict.mapping.portal import face_of
 from kv_dict.mapping.stored import Stored, group
 from kv_dict.model import DeletePrefix, Entry, Operation, Put, Revision
 
 __all__ = ["Scope"]
-
-_logger = logging.getLogger("kv_dict")
 
 
 class Scope:
@@ -40,9 +42,11 @@ class Scope:
         self.codec = codec
         self.timeout = timeout
         self.closed = False
+        self._turns = threading.RLock()
         self._face = face_of(backend)
         self._warned: dict[str, Revision] = {}
         backend.retain()
+        _scopes.add(self)
 
     def __str__(self) -> str:
         return f"entry_point={self.space.entry_point!r}, backend={self.backend.url!r}"
@@ -53,7 +57,7 @@ class Scope:
         """Return what the store holds of a checked key now; falsy if nothing."""
         self.check_open()
         timeout = self.timeout if timeout is None else timeout
-        stored_key = self.space.join([key])
+        stored_key = self.space.spell(key)
         entries: tuple[Entry, ...]
         if self.space.sep is None:
             entry = self._face.read(stored_key, timeout=timeout)
@@ -62,36 +66,37 @@ class Scope:
             entries = self._face.read_tree(stored_key, self.space.sep, timeout=timeout).entries
         return Stored(key, entries, self.space, self.codec)
 
-    def readable(self, timeout: float | None = None) -> list[Stored]:
-        """Return what the store holds of every key that can be decoded, in order of the keys."""
+    def readable(self, timeout: float | None = None) -> list[tuple[Stored, Any]]:
+        """Return what the store holds of every key that can be decoded, in order of the keys.
+
+        From one snapshot; each with its value, new plain data.
+        """
         self.check_open()
         timeout = self.timeout if timeout is None else timeout
         snapshot = self._face.snapshot(self.space.prefix, timeout=timeout)
         readable = []
         for stored in group(snapshot.entries, self.space, self.codec):
             try:
-                stored.value()
+                readable.append((stored, stored.value()))
             except DecodeError as error:
                 self._warn_once(stored, error)
-            else:
-                readable.append(stored)
         return readable
 
     def plain(self) -> dict[str, Any]:
         """Return all items as a plain dict, from one snapshot."""
-        return {stored.key: stored.value() for stored in self.readable()}
+        return {stored.key: value for stored, value in self.readable()}
 
-    def live(self, stored: Stored) -> Any:
-        """Return the value of `stored`, writing through if it is a container."""
+    def live(self, stored: Stored, value: Any) -> Any:
+        """Return the `value` of `stored`, writing through if it is a container."""
         from kv_dict.mapping.nested import live  # noqa: PLC0415 - containers know their scope
 
-        return live(self, stored)
+        return live(self, stored, value)
 
     # -- writing ---------------------------------------------------------------------------------
 
     def assignment(self, key: str, value: Any) -> list[Operation]:
         """Return the unguarded operations that make a checked key hold `value` and nothing else."""
-        stored_key = self.space.join([key])
+        stored_key = self.space.spell(key)
         put = Put(stored_key, self.codec.encode(value, f"md[{key!r}]"))
         return [put] if self.space.sep is None else [DeletePrefix(stored_key + self.space.sep), put]
 
@@ -102,6 +107,30 @@ class Scope:
         self.check_open()
         timeout = self.timeout if timeout is None else timeout
         return self._face.commit(operations, timeout=timeout)
+
+    @contextmanager
+    def turn(self, timeout: float | None = None) -> Iterator[float]:
+        """Let one thread at a time read something and write what follows from it.
+
+        Others could only get in its way: a compare-and-set that waits for theirs to be committed
+        finds that it is stale, again and again. Yields the seconds that are left.
+        """
+        timeout = self.timeout if timeout is None else timeout
+        deadline = time.monotonic() + timeout
+        turns = self._turns
+        if not turns.acquire(timeout=timeout):
+            raise Unavailable(
+                f"other threads' changes of this mapping ({self}) did not end within {timeout:g} "
+                "s; nothing was written"
+            )
+        try:
+            yield deadline - time.monotonic()
+        finally:
+            turns.release()
+
+    def after_fork(self) -> None:
+        """Forget, in a child, the turn of a thread that does not exist here."""
+        self._turns = threading.RLock()
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -123,5 +152,20 @@ class Scope:
     def _warn_once(self, stored: Stored, error: DecodeError) -> None:
         revision = stored.entries[0].revision
         if self._warned.get(stored.key) != revision:
+            import logging  # noqa: PLC0415 - rarely needed
+
             self._warned[stored.key] = revision
-            _logger.warning("%s; it is left out of the mapping (%s)", error, self)
+            logging.getLogger("kv_dict").warning(
+                "%s; it is left out of the mapping (%s)", error, self
+            )
+
+
+_scopes: weakref.WeakSet[Scope] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for scope in tuple(_scopes):
+        scope.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -60,7 +60,7 @@ class Stored:
         DecodeError
             An entry is not a value; names the key.
         """
-        if len(self.entries) == 1 and self.entries[0].key == self._space.join([self.key]):
+        if len(self.entries) == 1 and self.entries[0].key == self._space.spell(self.key):
             return self._codec.decode(self.entries[0].value, f"md[{self.key!r}]")
         return self._tree().value(self._codec)
 
@@ -73,7 +73,7 @@ class Stored:
             Something in `value` cannot be stored.
         """
         if len(self.entries) <= 1 and not self._is_tree():
-            where = self._space.join([self.key])
+            where = self._space.spell(self.key)
             data = self._codec.encode(value, f"md[{self.key!r}]")
             if not self.entries:
                 return [Put(where, data, ABSENT)]
@@ -101,7 +101,7 @@ class Stored:
         return Stored(self.key, ordered, self._space, self._codec)
 
     def _is_tree(self) -> bool:
-        return bool(self.entries) and self.entries[0].key != self._space.join([self.key])
+        return bool(self.entries) and self.entries[0].key != self._space.spell(self.key)
 
     def _tree(self) -> _Node:
         root = _Node([self.key])

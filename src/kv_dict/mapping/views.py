@@ -153,15 +153,14 @@ class RemoteValues(_OfMapping, ValuesView[Any]):
     def __reversed__(self) -> Iterator[Any]:
         return self._each(Drain(caller(), self), self._scope.readable()[::-1])
 
-    def _each(self, drain: Drain, readable: list[Stored]) -> Iterator[Any]:
+    def _each(self, drain: Drain, readable: list[tuple[Stored, Any]]) -> Iterator[Any]:
         marks.drain = drain
         self._listed = len(readable)
         return self._yield(drain, readable)
 
-    def _yield(self, drain: Drain, readable: list[Stored]) -> Iterator[Any]:
-        for stored in readable:
-            copy = drain.is_copy(caller())
-            yield stored.value() if copy else self._scope.live(stored)
+    def _yield(self, drain: Drain, readable: list[tuple[Stored, Any]]) -> Iterator[Any]:
+        for stored, value in readable:
+            yield value if drain.is_copy(caller()) else self._scope.live(stored, value)
 
     def __len__(self) -> int:
         if marks.drain is not None and marks.drain.sized(self, caller()):
@@ -192,14 +191,16 @@ class RemoteItems(_OfMapping, ItemsView[str, Any]):
     def __reversed__(self) -> Iterator[tuple[str, Any]]:
         return self._each(caller(), self._scope.readable()[::-1])
 
-    def _each(self, asked: Caller, readable: list[Stored]) -> Iterator[tuple[str, Any]]:
+    def _each(self, asked: Caller, readable: list[tuple[Stored, Any]]) -> Iterator[tuple[str, Any]]:
         self._listed, self._listed_by = len(readable), asked
         return self._yield(asked, readable)
 
-    def _yield(self, asked: Caller, readable: list[Stored]) -> Iterator[tuple[str, Any]]:
-        for stored in readable:
+    def _yield(
+        self, asked: Caller, readable: list[tuple[Stored, Any]]
+    ) -> Iterator[tuple[str, Any]]:
+        for stored, value in readable:
             copy = caller() == asked
-            yield stored.key, stored.value() if copy else self._scope.live(stored)
+            yield stored.key, value if copy else self._scope.live(stored, value)
 
     def __len__(self) -> int:
         return self._listed if caller() == self._listed_by else len(self._mapping)

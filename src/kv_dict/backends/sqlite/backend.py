@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sqlite3
 import time
@@ -75,6 +74,8 @@ class SQLiteBackend(SynchronousDriverBackend):
         return self._store
 
     async def watch(self, prefix: str) -> AsyncGenerator[WatchEvent, None]:
+        import asyncio  # noqa: PLC0415 - only a watch needs it
+
         self.check_open()
         follower = _Follower(self._file, prefix)
         fresh = time.time()
