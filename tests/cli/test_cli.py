@@ -76,7 +76,7 @@ def test_an_operators_mistake_is_no_traceback(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("missing", ["click", "rich"])
+@pytest.mark.parametrize("missing", ["click", pytest.param("rich", marks=pytest.mark.beamline)])
 def test_missing_libraries_of_the_command_line_are_named(tmp_path: Path, missing: str) -> None:
     (tmp_path / "sitecustomize.py").write_text(f"import sys; sys.modules[{missing!r}] = None\n")
     done = kv_dict("demo", cwd=tmp_path, PYTHONPATH=str(tmp_path))

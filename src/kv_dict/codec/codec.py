@@ -21,6 +21,7 @@ __all__ = ["Codec", "CustomCodec", "JSONCodec"]
 
 _TAG_BEGINS = f'"{MARK}'.encode()
 _LONG_INTEGER = re.compile(rb"[0-9]{19}")
+_DEEPEST = 500  # what is read may be nested deeper than what is written, but not without end
 
 
 class Codec(Protocol):
@@ -78,10 +79,9 @@ class JSONCodec:
                 value = orjson.loads(data)
         except (ValueError, RecursionError):
             value = _decode_leniently(data, where)
-        try:
-            return restore(value, where) if _TAG_BEGINS in data else value
-        except RecursionError:
-            raise DecodeError(f"{where} holds a value that is nested too deeply to read") from None
+        if len(data) > 2 * _DEEPEST and _is_deep(value):
+            raise DecodeError(f"{where} holds a value that is nested deeper than {_DEEPEST} levels")
+        return restore(value, where) if _TAG_BEGINS in data else value
 
 
 def _decode_leniently(data: bytes, where: str) -> Any:
@@ -91,6 +91,17 @@ def _decode_leniently(data: bytes, where: str) -> Any:
     except (ValueError, RecursionError) as error:
         shown = data if len(data) <= 40 else data[:37] + b"..."
         raise DecodeError(f"{where} holds {shown!r}, which is not JSON: {error}") from None
+
+
+def _is_deep(value: Any) -> bool:
+    """Return whether `value` is nested deeper than `_DEEPEST`, without recursion."""
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(_DEEPEST):
+        inside = [part.values() if isinstance(part, dict) else part for part in level]
+        level = [item for items in inside for item in items if isinstance(item, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 class CustomCodec:

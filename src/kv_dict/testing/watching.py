@@ -32,6 +32,7 @@ class Watching:
         self._backend = backend
         self._prefix = prefix
         self._news = asyncio.Condition()
+        self._ended = False
         self.events: list[WatchEvent] = []
         self.state: dict[str, bytes] = {}
 
@@ -49,23 +50,30 @@ class Watching:
         await asyncio.wait([self._task])  # what it raised is for `until` and `outcome` to tell
 
     async def _follow(self) -> None:
-        async with aclosing(self._backend.watch(self._prefix)) as events:
-            async for event in events:
-                self.events.append(event)
-                if isinstance(event, Entry):
-                    self.state[event.key] = event.value
-                elif isinstance(event, Deletion):
-                    self.state.pop(event.key, None)
-                async with self._news:
-                    self._news.notify_all()
+        try:
+            async with aclosing(self._backend.watch(self._prefix)) as events:
+                async for event in events:
+                    self.events.append(event)
+                    if isinstance(event, Entry):
+                        self.state[event.key] = event.value
+                    elif isinstance(event, Deletion):
+                        self.state.pop(event.key, None)
+                    await self._tell()
+        finally:
+            self._ended = True
+            await self._tell()
+
+    async def _tell(self) -> None:
+        async with self._news:
+            self._news.notify_all()
 
     async def until(self, condition: Callable[[Self], bool], what: str) -> None:
         """Return when `condition` holds; AssertionError, with what was seen, if it never does."""
         try:
             async with asyncio.timeout(DEADLINE), self._news:
                 while not condition(self):
-                    if self._task.done():
-                        self._task.result()
+                    if self._ended:
+                        await self._task
                         raise AssertionError(f"the watch ended before {what}")
                     await self._news.wait()
         except TimeoutError:

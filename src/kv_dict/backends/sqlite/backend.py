@@ -161,10 +161,10 @@ class _Follower:
             return self._everything(connection)
         rows = connection.execute(
             "SELECT key, value, revision, time, 0 AS gone FROM entries "
-            "WHERE revision > ?1 AND key >= ?2 AND key < ?3 "
+            "WHERE revision > ? AND key >= ? AND key < ? "
             "UNION ALL SELECT key, NULL, revision, time, 1 FROM tombstones "
-            "WHERE revision > ?1 AND key >= ?2 AND key < ?3 ORDER BY 3",
-            (self._revision, *self._range),
+            "WHERE revision > ? AND key >= ? AND key < ? ORDER BY 3",
+            (self._revision, *self._range) * 2,
         ).fetchall()
         connection.execute("ROLLBACK")
         self._revision = revision
