@@ -117,14 +117,17 @@ class Drain:
         Who asked for the iterator.
     of : object
         The container that was asked; it is not kept alive.
+    count : int
+        How many items it began with.
     """
 
-    __slots__ = ("_by", "_of", "_sized")
+    __slots__ = ("_by", "_of", "_sized", "count")
 
-    def __init__(self, by: Caller, of: object) -> None:
+    def __init__(self, by: Caller, of: object, count: int) -> None:
         self._by = by
         self._of = id(of)
         self._sized = False
+        self.count = count
 
     def sized(self, container: object, by: Caller) -> bool:
         """Note that `by` asked for the length; return whether that is for this iteration."""

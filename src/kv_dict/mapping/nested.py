@@ -192,7 +192,7 @@ class NestedList(Container, list[Any]):
         return item
 
     def __iter__(self) -> Iterator[Any]:
-        marks.drain = drain = Drain(caller(), self)
+        marks.drain = drain = Drain(caller(), self, list.__len__(self))
         return self._each(drain)
 
     def _each(self, drain: Drain) -> Iterator[Any]:

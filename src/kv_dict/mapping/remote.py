@@ -16,7 +16,7 @@ from kv_dict.errors import (
 )
 from kv_dict.keys import KeySpace, check_key
 from kv_dict.mapping.arithmetic import adding
-from kv_dict.mapping.bulk import Offer, caller, copier, marks
+from kv_dict.mapping.bulk import Drain, Offer, caller, copier, marks
 from kv_dict.mapping.container import Container, plain
 from kv_dict.mapping.nested import live
 from kv_dict.mapping.retry import attempts
@@ -178,6 +178,7 @@ class RemoteKVMapping(Showing, MutableMapping[str, Any]):
     def __iter__(self) -> Iterator[str]:
         items = self._scope.plain()
         keys = tuple(items)
+        marks.drain = Drain(caller(), self, len(keys))
         if (by := copier()) is not None:
             marks.offer = Offer(by, self, keys, items)
         return iter(keys)
@@ -186,6 +187,9 @@ class RemoteKVMapping(Showing, MutableMapping[str, Any]):
         return reversed(tuple(self._scope.plain()))
 
     def __len__(self) -> int:
+        drain = marks.drain
+        if drain is not None and drain.sized(self, caller()):
+            return drain.count  # of what is being listed: no other snapshot
         return len(self._scope.readable())
 
     def keys(self) -> RemoteKeys:

@@ -45,11 +45,11 @@ class LiveValues(_OfMapping, ValuesView[Any]):
     _mapping: NestedDict
 
     def __iter__(self) -> Iterator[Any]:
-        marks.drain = drain = Drain(caller(), self)
+        marks.drain = drain = Drain(caller(), self, dict.__len__(self._mapping))
         return self._each(drain, dict.__iter__(self._mapping))
 
     def __reversed__(self) -> Iterator[Any]:
-        marks.drain = drain = Drain(caller(), self)
+        marks.drain = drain = Drain(caller(), self, dict.__len__(self._mapping))
         return self._each(drain, dict.__reversed__(self._mapping))
 
     def _each(self, drain: Drain, keys: Iterator[str]) -> Iterator[Any]:
@@ -90,32 +90,6 @@ class LiveItems(_OfMapping, ItemsView[str, Any]):
         return repr(dict.items(self._mapping))
 
 
-class RemoteKeys(_OfMapping, KeysView[str]):
-    """Keys of a mapping."""
-
-    _mapping: RemoteKVMapping
-
-    def __init__(self, mapping: RemoteKVMapping, scope: Scope, by: Caller) -> None:
-        super().__init__(mapping)
-        self._scope = scope
-        self._by = by
-
-    def __iter__(self) -> Iterator[str]:
-        if caller() != self._by:
-            return iter(self._mapping)
-        # Asked for its keys and listed by one instruction: dict(md), {**md}, d.update(md).
-        items = self._scope.plain()
-        keys = tuple(items)
-        marks.offer = Offer(self._by, self._mapping, keys, items)
-        return iter(keys)
-
-    def __reversed__(self) -> Iterator[str]:
-        return reversed(self._mapping)
-
-    def __repr__(self) -> str:
-        return f"{type(self._mapping).__name__}.keys({list(self._mapping)!r})"
-
-
 class NestedKeys(_OfMapping, KeysView[str]):
     """Keys of a nested dict."""
 
@@ -137,35 +111,91 @@ class NestedKeys(_OfMapping, KeysView[str]):
         return repr(dict.keys(self._mapping))
 
 
-class RemoteValues(_OfMapping, ValuesView[Any]):
-    """Values of a mapping."""
+class _Remote(_OfMapping):
+    """A view of a mapping."""
 
     _mapping: RemoteKVMapping
 
     def __init__(self, mapping: RemoteKVMapping, scope: Scope) -> None:
-        super().__init__(mapping)
+        super().__init__(mapping)  # type: ignore[call-arg]  # the abstract view's
         self._scope = scope
-        self._listed = 0
-
-    def __iter__(self) -> Iterator[Any]:
-        return self._each(Drain(caller(), self), self._scope.readable())
-
-    def __reversed__(self) -> Iterator[Any]:
-        return self._each(Drain(caller(), self), self._scope.readable()[::-1])
-
-    def _each(self, drain: Drain, readable: list[tuple[Stored, Any]]) -> Iterator[Any]:
-        marks.drain = drain
-        self._listed = len(readable)
-        return self._yield(drain, readable)
-
-    def _yield(self, drain: Drain, readable: list[tuple[Stored, Any]]) -> Iterator[Any]:
-        for stored, value in readable:
-            yield value if drain.is_copy(caller()) else self._scope.live(stored, value)
 
     def __len__(self) -> int:
-        if marks.drain is not None and marks.drain.sized(self, caller()):
-            return self._listed
+        drain = marks.drain
+        if drain is not None and drain.sized(self, caller()):
+            return drain.count  # of what is being listed: no other snapshot
         return len(self._mapping)
+
+
+class _RemoteSet(_Remote):
+    """Set operations and comparisons of a mapping's view, each on one snapshot.
+
+    The view of a plain dict does them; item by item, as the abstract class would, each item would
+    be a question to the store.
+    """
+
+    def now(self) -> Any:
+        """Return the view of a plain dict with what is stored now."""
+        raise NotImplementedError
+
+
+def _on_snapshot(name: str) -> Any:
+    def operate(self: _RemoteSet, other: Any, /) -> Any:
+        return getattr(self.now(), name)(other.now() if isinstance(other, _RemoteSet) else other)
+
+    operate.__name__ = name
+    operate.__doc__ = "As that of a dict's view, on one snapshot."
+    return operate
+
+
+for _name in (
+    *("__and__", "__rand__", "__or__", "__ror__", "__sub__", "__rsub__", "__xor__", "__rxor__"),
+    *("__eq__", "__ne__", "__le__", "__lt__", "__ge__", "__gt__", "isdisjoint"),
+):
+    setattr(_RemoteSet, _name, _on_snapshot(_name))
+
+
+class RemoteKeys(_RemoteSet, KeysView[str]):
+    """Keys of a mapping."""
+
+    def __init__(self, mapping: RemoteKVMapping, scope: Scope, by: Caller) -> None:
+        super().__init__(mapping, scope)
+        self._by = by
+
+    def now(self) -> Any:
+        return self._scope.plain().keys()
+
+    def __iter__(self) -> Iterator[str]:
+        by, items = caller(), self._scope.plain()
+        keys = tuple(items)
+        marks.drain = Drain(by, self, len(keys))
+        if by == self._by:
+            # Asked for its keys and listed by one instruction: dict(md), {**md}, d.update(md).
+            marks.offer = Offer(by, self._mapping, keys, items)
+        return iter(keys)
+
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(self._mapping)
+
+    def __repr__(self) -> str:
+        return f"{type(self._mapping).__name__}.keys({list(self._mapping)!r})"
+
+
+class RemoteValues(_Remote, ValuesView[Any]):
+    """Values of a mapping."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._each(caller(), self._scope.readable())
+
+    def __reversed__(self) -> Iterator[Any]:
+        return self._each(caller(), self._scope.readable()[::-1])
+
+    def _each(self, by: Caller, readable: list[tuple[Stored, Any]]) -> Iterator[Any]:
+        marks.drain = drain = Drain(by, self, len(readable))
+        return (
+            value if drain.is_copy(caller()) else self._scope.live(stored, value)
+            for stored, value in readable
+        )
 
     def __contains__(self, value: object) -> bool:
         return value in self._scope.plain().values()
@@ -174,16 +204,11 @@ class RemoteValues(_OfMapping, ValuesView[Any]):
         return f"{type(self._mapping).__name__}.values({list(self._scope.plain().values())!r})"
 
 
-class RemoteItems(_OfMapping, ItemsView[str, Any]):
+class RemoteItems(_RemoteSet, ItemsView[str, Any]):
     """Items of a mapping."""
 
-    _mapping: RemoteKVMapping
-
-    def __init__(self, mapping: RemoteKVMapping, scope: Scope) -> None:
-        super().__init__(mapping)
-        self._scope = scope
-        self._listed = 0
-        self._listed_by: Caller | None = None
+    def now(self) -> Any:
+        return self._scope.plain().items()
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         return self._each(caller(), self._scope.readable())
@@ -191,19 +216,12 @@ class RemoteItems(_OfMapping, ItemsView[str, Any]):
     def __reversed__(self) -> Iterator[tuple[str, Any]]:
         return self._each(caller(), self._scope.readable()[::-1])
 
-    def _each(self, asked: Caller, readable: list[tuple[Stored, Any]]) -> Iterator[tuple[str, Any]]:
-        self._listed, self._listed_by = len(readable), asked
-        return self._yield(asked, readable)
-
-    def _yield(
-        self, asked: Caller, readable: list[tuple[Stored, Any]]
-    ) -> Iterator[tuple[str, Any]]:
-        for stored, value in readable:
-            copy = caller() == asked
-            yield stored.key, value if copy else self._scope.live(stored, value)
-
-    def __len__(self) -> int:
-        return self._listed if caller() == self._listed_by else len(self._mapping)
+    def _each(self, by: Caller, readable: list[tuple[Stored, Any]]) -> Iterator[Any]:
+        marks.drain = Drain(by, self, len(readable))
+        return (
+            (stored.key, value if caller() == by else self._scope.live(stored, value))
+            for stored, value in readable
+        )
 
     def __contains__(self, item: object) -> bool:
         if not (isinstance(item, tuple) and len(item) == 2):
