@@ -45,6 +45,14 @@ class SharedConnection:
     @contextmanager
     def use(self, timeout: float) -> Iterator[sqlite3.Connection]:
         """Give the connection to this thread, with no transaction open."""
+        connection = self.acquire(timeout)
+        try:
+            yield connection
+        finally:
+            self.release()
+
+    def acquire(self, timeout: float) -> sqlite3.Connection:
+        """Return the connection as `use` does; `release` has to follow."""
         if not self._lock.acquire(timeout=timeout):
             raise Unavailable(
                 f"{self._file.path}: other threads of this process kept the connection for longer "
@@ -59,9 +67,14 @@ class SharedConnection:
                 self.opened += 1
             elif connection.in_transaction:  # a Ctrl-C fell between two statements
                 connection.execute("ROLLBACK")
-            yield connection
-        finally:
+        except BaseException:
             self._lock.release()
+            raise
+        return connection
+
+    def release(self) -> None:
+        """Let others use the connection."""
+        self._lock.release()
 
     def replaced(self) -> bool:
         """Return whether the file that is connected is no longer the one at its path."""
@@ -88,10 +101,6 @@ class SharedConnection:
             return False
         self._disconnect()
         return True
-
-    def after_fork(self) -> None:
-        """Let others use it again."""
-        self._lock.release()
 
     def abandon(self) -> sqlite3.Connection | None:
         """Forget, in a child, what a thread that does not exist here was using."""
@@ -130,7 +139,7 @@ def _before_fork() -> None:
 
 def _after_fork_in_parent() -> None:
     while _at_rest:
-        _at_rest.pop().after_fork()
+        _at_rest.pop().release()
 
 
 def _after_fork_in_child() -> None:

@@ -141,8 +141,15 @@ class Store(SynchronousFace):
                 raise explain(error, self._file.path) from error
 
     def _select(self, statement: str, values: tuple[Any, ...], timeout: float) -> list[Any]:
-        with self._reading(timeout) as connection:
-            return connection.execute(statement, values).fetchall()
+        self._owner.check_open()
+        try:
+            connection = self._reader.acquire(timeout)
+            try:
+                return connection.execute(statement, values).fetchall()
+            finally:
+                self._reader.release()
+        except sqlite3.Error as error:
+            raise explain(error, self._file.path) from error
 
     def _check(self, connection: sqlite3.Connection, operations: Sequence[Operation]) -> None:
         conflicts = []
