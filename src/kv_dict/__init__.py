@@ -18,6 +18,7 @@ from kv_dict.errors import (
     KVDictError,
     LoopThreadError,
     OutcomeUnknown,
+    ReentryError,
     Unavailable,
     Unsupported,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "KVDictError",
     "LoopThreadError",
     "OutcomeUnknown",
+    "ReentryError",
     "RemoteKVMapping",
     "SQLiteBackend",
     "Unavailable",

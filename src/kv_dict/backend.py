@@ -11,6 +11,7 @@ narrower alphabet escapes.
 
 from __future__ import annotations
 
+import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Sequence
@@ -28,7 +29,12 @@ __all__ = [
     "prefix_end",
 ]
 
-_retain_lock = threading.Lock()
+_retain_lock = threading.Lock()  # held over a fork, so that no child inherits it locked
+os.register_at_fork(
+    before=_retain_lock.acquire,
+    after_in_parent=_retain_lock.release,
+    after_in_child=_retain_lock.release,
+)
 
 
 @dataclass(frozen=True, slots=True)

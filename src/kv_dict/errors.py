@@ -11,7 +11,8 @@
     ├── Unsupported          the backend cannot do this, and says so instead of pretending
     ├── ClosedError          used after ``close()``
     ├── ConfigurationError   (a ValueError) a URL, an option or a file that cannot work
-    └── LoopThreadError      (a RuntimeError) a call from the thread that would have to answer it
+    └── ReentryError         (a RuntimeError) a call that would have to wait for itself
+        └── LoopThreadError  ... from the event loop thread that would have to answer it
 
 A missing key stays a :class:`KeyError`, a key that is not a string a :class:`TypeError`, as with a
 dict. Drivers' exceptions never leave a backend: each is translated there, and chained as the cause.
@@ -33,6 +34,7 @@ __all__ = [
     "KVDictError",
     "LoopThreadError",
     "OutcomeUnknown",
+    "ReentryError",
     "Unavailable",
     "Unsupported",
 ]
@@ -92,5 +94,9 @@ class ConfigurationError(KVDictError, ValueError):
     """A URL, option, driver or file that cannot work; the message says what to change."""
 
 
-class LoopThreadError(KVDictError, RuntimeError):
+class ReentryError(KVDictError, RuntimeError):
+    """A call was made, by the same thread, in the middle of another one that it would wait for."""
+
+
+class LoopThreadError(ReentryError):
     """A blocking call was made on the very thread whose event loop would have to answer it."""

@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from kv_dict import (
+    ClosedError,
     ConfigurationError,
+    DecodeError,
     EncodeError,
     OutcomeUnknown,
     RemoteKVMapping,
@@ -165,21 +167,28 @@ def test_read_only(tmp_path: Path, folder: int, file: int) -> None:
 
 def test_a_full_disk(md: RemoteKVMapping) -> None:
     """SQLite reports a page limit that is reached as it does a disk that is full."""
-    with md.backend.synchronous._writer.use(1) as connection:
-        (pages,) = connection.execute("PRAGMA page_count").fetchone()
-        connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+    writer = md.backend.synchronous._writer
+
+    def allow(more: int) -> None:
+        def limit(connection: sqlite3.Connection, deadline: float) -> None:
+            (pages,) = connection.execute("PRAGMA page_count").fetchone()
+            connection.execute(f"PRAGMA max_page_count = {pages + more}")
+
+        writer.use(limit, 1)
+
+    allow(2)
     with pytest.raises(Unavailable, match="the disk is full; free some space; nothing was written"):
         md.update(a="x" * 100_000, n=2)
     assert dict(md) == {"n": 1}
-    with md.backend.synchronous._writer.use(1) as connection:
-        connection.execute(f"PRAGMA max_page_count = {pages + 1000}")  # space was freed
+    allow(1000)  # space was freed
     md.update(a="x" * 100_000, n=2)
     assert md["n"] == 2
 
 
 def test_a_value_beyond_sqlites_limit(md: RemoteKVMapping) -> None:
-    with md.backend.synchronous._writer.use(1) as connection:
-        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000)  # a billion, usually
+    md.backend.synchronous._writer.use(
+        lambda connection, _: connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000), 1
+    )  # a billion, usually
     with pytest.raises(EncodeError, match="larger than SQLite can hold"):
         md.update(a="x" * 20_000, n=2)
     assert dict(md) == {"n": 1}
@@ -219,7 +228,7 @@ def test_a_writer_that_keeps_the_lock(md: RemoteKVMapping, path: Path) -> None:
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     started = time.monotonic()
-    with pytest.raises(Unavailable, match="another process held the write lock"):
+    with pytest.raises(Unavailable, match="another process held the lock"):
         md["n"] = 2
     assert 0.9 < time.monotonic() - started < md.timeout + 2
     assert md["n"] == 1  # readers do not wait
@@ -381,9 +390,14 @@ def test_tombstones_are_forgotten_in_time(md: RemoteKVMapping, path: Path) -> No
 def test_an_acknowledged_write_is_on_the_disk(md: RemoteKVMapping) -> None:
     for shared in (md.backend.synchronous._writer, md.backend.synchronous._reader):
         md["n"]
-        with shared.use(1) as connection:
-            assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-            assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+        modes = shared.use(
+            lambda connection, _: [
+                connection.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("journal_mode", "synchronous")
+            ],
+            1,
+        )
+        assert modes == [b"wal", 2]
 
 
 def test_the_shell_shows_and_changes_json(md: RemoteKVMapping, path: Path) -> None:
@@ -442,8 +456,110 @@ def test_connecting_gives_up_within_the_timeout(path: Path) -> None:
     other.execute("BEGIN EXCLUSIVE")
     other.execute("CREATE TABLE x (y)")
     started = time.monotonic()
-    with pytest.raises(Unavailable, match="held the write lock"):
+    with pytest.raises(Unavailable, match="held the lock"):
         DatabaseFile(path).connect(timeout=0.5)
     assert time.monotonic() - started < 5
     other.execute("ROLLBACK")
     other.close()
+
+
+def test_a_backup_is_a_store_like_any_other(md: RemoteKVMapping, path: Path) -> None:
+    """VACUUM INTO makes a file without WAL, in which readers would keep writers out."""
+    backup = path.with_name("backup.db")
+    sql(path, f"VACUUM INTO '{backup}'")
+    with RemoteKVMapping(SQLiteBackend(backup), "ep1", timeout=1) as again:
+        assert again == {"n": 1}
+        reader = sqlite3.connect(backup, isolation_level=None)
+        assert reader.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM entries").fetchall()
+        again["n"] = 2
+        reader.close()
+
+
+def test_foreign_rows_that_are_not_text(
+    md: RemoteKVMapping, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sql(
+        path,
+        "INSERT INTO entries (key, value) VALUES ('ep1:bad value', CAST(x'ff22' AS TEXT))",
+        "INSERT INTO entries (key, value) VALUES (CAST(x'6570313aff' AS TEXT), '1')",
+    )
+    assert dict(md) == {"n": 1}
+    assert "is not text" in caplog.text
+    with pytest.raises(DecodeError, match="bad value"):
+        md["bad value"]
+    del md["bad value"]
+    md["m"] = 2
+    assert list(md) == ["m", "n"]
+
+
+def test_a_write_that_takes_too_long_is_not_made(md: RemoteKVMapping) -> None:
+    md.timeout = 0.05
+    with pytest.raises(Unavailable, match="took longer than its timeout; nothing was written"):
+        md.update({f"k{n}": n for n in range(100_000)})
+    md.timeout = 5
+    assert dict(md) == {"n": 1}
+
+
+def test_closing_while_others_use_it_leaves_nothing_open(path: Path) -> None:
+    for _ in range(10):
+        md = RemoteKVMapping(SQLiteBackend(path), "ep1")
+        store = md.backend.synchronous
+
+        def work(md: RemoteKVMapping = md) -> None:
+            while True:
+                try:
+                    md["n"] = md.get("n", 0)
+                except ClosedError:
+                    break
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        md["mine"] = 1
+        md.close()
+        for thread in threads:
+            thread.join()
+        assert (store._reader._connection, store._writer._connection) == (None, None)
+
+
+def test_a_watch_sees_a_restore_with_a_write_on_top(path: Path) -> None:
+    async def work() -> None:
+        backend = SQLiteBackend(path, poll_interval=0.2)
+        await backend.commit([Put("a", b"1")], timeout=5)
+        live, backup = sqlite3.connect(path), sqlite3.connect(path.with_name("backup.db"))
+        live.backup(backup)
+        await backend.commit([Put("later", b"1")], timeout=5)
+        async with Watching(backend, "") as watching:
+            await watching.until_state({"a": b"1", "later": b"1"})
+            backup.backup(live)
+            await backend.commit([Put("b", b"1")], timeout=5)  # before the watch looks again
+            await watching.until_state({"a": b"1", "b": b"1"})
+        live.close()
+        backup.close()
+        await backend.close()
+
+    asyncio.run(work())
+
+
+def test_a_watch_outlives_a_file_that_is_no_store_for_a_while(path: Path) -> None:
+    async def work() -> None:
+        backend = SQLiteBackend(path)
+        await backend.commit([Put("a", b"1")], timeout=5)
+        async with Watching(backend, "") as watching:
+            await watching.until_synced()
+            away = path.with_name("away.db")
+            sql(path, "PRAGMA wal_checkpoint(TRUNCATE)")
+            path.rename(away)  # noqa: ASYNC240 - takes no time
+            for suffix in ("-wal", "-shm"):
+                Path(f"{path}{suffix}").unlink()  # noqa: ASYNC240
+            path.write_text("This is not a database.\n" * 50)  # noqa: ASYNC240
+            await watching.until(lambda w: w.count(Stale) == 1, "stale")
+            away.rename(path)
+            await watching.until_synced(2)
+        await backend.close()
+        with pytest.raises(ConfigurationError):
+            await anext(SQLiteBackend(path.with_name("none") / "x.db").watch(""))
+
+    asyncio.run(work())

@@ -10,6 +10,8 @@ import operator
 import pickle
 import pprint
 import random
+import sys
+import threading
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -815,17 +817,99 @@ def test_read_modify_write_of_a_list_item_through_a_stale_handle(
         assert sum(other["l"]) == 16
 
 
-def test_a_blind_assignment_is_no_read_modify_write(
+def test_an_assignment_after_a_read_is_a_read_modify_write(
     md: RemoteKVMapping, other: RemoteKVMapping
 ) -> None:
-    """The last writer wins, as with ``md[key] = value``, though the field was looked at before."""
-    md["d"] = {"n": 1}
+    """Whatever else was changed in between: nothing tells it from one that depends on the read."""
+    md["d"] = {"n": 1, "m": 1}
     x = md["d"]
-    assert x["n"] == 1
+    n = x["n"]
     x["unrelated"] = 0
-    other["d"]["n"] = 2
-    x["n"] = 3
-    assert other["d"]["n"] == 3
+    other["d"].update(n=2, m=2)
+    with pytest.raises(ConflictError, match="do it again"):
+        x["n"] = n + 2
+    x["n"] = 3  # was told
+    x["m"] = 3  # was not read
+    assert other["d"] == {"n": 3, "m": 3, "unrelated": 0}
+
+
+def test_threads_that_share_a_handle_lose_nothing(md: RemoteKVMapping) -> None:
+    md["d"] = {"n": 0}
+    shared = md["d"]
+
+    def work() -> None:
+        for _ in range(100):
+            while True:
+                try:
+                    shared["n"] += 1
+                except ConflictError:
+                    continue
+                break
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert md["d"] == {"n": 400}
+
+
+def test_assigning_back_a_child_that_others_removed_stores_it(
+    md: RemoteKVMapping, other: RemoteKVMapping
+) -> None:
+    md["d"] = {"l": [1], "m": [[1], [2]], "z": 1}
+    x = md["d"]
+    y = x["l"]
+    del other["d"]["l"]
+    with pytest.raises(ConflictError, match="others have made it 'nothing'"):
+        x["l"] = y
+    x["l"] = y
+    assert x == md["d"] == {"l": [1], "m": [[1], [2]], "z": 1}
+    first = x["m"][0]
+    other["d"]["m"][0] = "theirs"
+    with pytest.raises(ConflictError, match="others have made it 'theirs'"):
+        x["m"][0] = first
+    x["m"][0] = first
+    assert x == md["d"] == {"l": [1], "m": [[1], [2]], "z": 1}
+    x["l"] = x["l"]
+    x["l"].append(2)
+    assert md["d"]["l"] == [1, 2]
+
+
+def call(function: Any, *arguments: Any) -> Any:
+    """Stand for any wrapper: a retry, an executor, a remote procedure call."""
+    return function(*arguments)
+
+
+def test_questions_through_one_function_are_no_copy(
+    md: RemoteKVMapping, other: RemoteKVMapping
+) -> None:
+    md["a"] = {"n": 0}
+    items = call(iter, md.items())
+    _, value = call(next, items)
+    value["n"] = 1
+    assert md["a"] == {"n": 1}
+    names = call(list, call(md.keys))
+    other["a"] = {"n": 99}
+    assert names == ["a"]
+    assert call(md.__getitem__, "a") == {"n": 99}
+    chain = collections.ChainMap({}, md)
+
+    def steps() -> Any:
+        yield list
+        other["a"] = {"n": 100}
+        yield operator.itemgetter("a")
+
+    assert [function(chain) for function in steps()][1] == {"n": 100}
+    x = md["a"]
+    iterator, length = call(iter, md), call(len, md)
+    other["b"] = 1
+    assert (length, call(len, md), list(iterator), x) == (1, 2, ["a"], {"n": 100})
 
 
 def test_after_a_conflict_a_fresh_handle_works(md: RemoteKVMapping, other: RemoteKVMapping) -> None:

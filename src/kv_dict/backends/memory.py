@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import bisect
 import os
-import threading
 import time
 import weakref
-from collections.abc import AsyncGenerator, Sequence
-from typing import Final
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Final, TypeVar
 
 from kv_dict.backend import (
     Capabilities,
@@ -18,7 +17,8 @@ from kv_dict.backend import (
     prefix_end,
 )
 from kv_dict.backends.delivered import Delivered
-from kv_dict.errors import ConfigurationError, ConflictError
+from kv_dict.errors import ConfigurationError, ConflictError, Unavailable
+from kv_dict.locks import Turn
 from kv_dict.model import (
     ABSENT,
     Delete,
@@ -38,12 +38,11 @@ __all__ = ["InMemoryAsyncBackend"]
 MAX_PENDING: Final = 10_000
 """Changes kept for a slow watch, by key; beyond it the watch compares with a new snapshot."""
 
-# One lock for every store of the process: it is held for microseconds, and one is what a fork can
-# take care of (a child must not inherit it locked by a thread that it does not have).
-_lock = threading.Lock()
-os.register_at_fork(
-    before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
-)
+_PATIENCE: Final = 5.0
+"""Seconds that a watch waits for its turn, which others keep for microseconds."""
+
+_Result = TypeVar("_Result")
+
 _stores: weakref.WeakValueDictionary[int, InMemoryAsyncBackend] = weakref.WeakValueDictionary()
 
 
@@ -97,7 +96,9 @@ class InMemoryAsyncBackend(SynchronousDriverBackend):
                 self.check_open()
                 pending = self._memory.take(watcher)
                 if pending is None:
-                    changes = delivered.difference(self._memory.snapshot(prefix, timeout=0).entries)
+                    changes = delivered.difference(
+                        self._memory.snapshot(prefix, timeout=_PATIENCE).entries
+                    )
                 else:
                     changes = delivered.changes(pending)
                 for change in changes:
@@ -129,6 +130,7 @@ class _Watcher:
         self.pending: dict[str, Entry | Deletion] | None = {}  # None: overflown
         self.wake = asyncio.Event()
         self.loop = asyncio.get_running_loop()
+        self._woken = False
 
     def tell(self, events: Sequence[Entry | Deletion]) -> None:
         for event in events:
@@ -142,13 +144,22 @@ class _Watcher:
         self.nudge()
 
     def nudge(self) -> None:
-        if not self.loop.is_closed():
+        if not self._woken and not self.loop.is_closed():
+            self._woken = True  # once, however much there is to tell
             self.loop.call_soon_threadsafe(self.wake.set)
+
+    def take(self) -> list[Entry | Deletion] | None:
+        """Return what is pending; None if that was too much to keep."""
+        pending, self.pending = self.pending, {}
+        self.wake.clear()
+        self._woken = False
+        return None if pending is None else list(pending.values())
 
 
 class _Memory(SynchronousFace):
     def __init__(self, owner: InMemoryAsyncBackend) -> None:
         self._owner = owner
+        self._turn = Turn()
         self._entries: dict[str, Entry] = {}
         self._keys: list[str] = []  # sorted
         self._revision = 0
@@ -159,73 +170,77 @@ class _Memory(SynchronousFace):
         return self._entries.get(key)
 
     def read_tree(self, key: str, separator: str, *, timeout: float) -> Snapshot:
-        self._owner.check_open()
-        with _lock:
+        def select(_: float) -> Snapshot:
             own = self._entries.get(key)
             below = self._under(key + separator)
             return Snapshot((own, *below) if own else tuple(below), self._revision)
 
+        return self._in_turn(select, timeout)
+
     def snapshot(self, prefix: str, *, timeout: float) -> Snapshot:
-        self._owner.check_open()
-        with _lock:
-            return Snapshot(tuple(self._under(prefix)), self._revision)
+        return self._in_turn(
+            lambda _: Snapshot(tuple(self._under(prefix)), self._revision), timeout
+        )
 
     def commit(
         self, operations: Sequence[Operation], *, timeout: float
     ) -> tuple[Revision | None, ...]:
-        self._owner.check_open()
         check_operations(operations)
-        with _lock:
-            conflicts = [op.key for op in operations if not self._as_expected(op)]  # type: ignore[union-attr]
-            if conflicts:
-                raise ConflictError(f"changed by somebody else: {', '.join(conflicts)}", conflicts)
-            now = time.time()
-            revisions: list[Revision | None] = []
-            events: list[Entry | Deletion] = []
-            for operation in operations:
-                if isinstance(operation, Put):
-                    events.append(self._put(operation, now))
-                    revisions.append(self._revision)
-                else:
-                    if isinstance(operation, Delete):
-                        doomed = [operation.key] if operation.key in self._entries else []
-                    else:
-                        doomed = [entry.key for entry in self._under(operation.prefix)]
-                    events.extend(self._delete(key, now) for key in doomed)
-                    revisions.append(None)
-            for watcher in self._watchers:
-                watcher.tell(events)
-        return tuple(revisions)
+        return self._in_turn(lambda _: self._commit(operations), timeout)
 
     def ping(self, *, timeout: float) -> None:
         self._owner.check_open()
 
     def close(self) -> None:
-        with _lock:
-            self._owner.closed = True
-            for watcher in self._watchers:
-                watcher.nudge()
+        self._owner.closed = True
+        for watcher in tuple(self._watchers):
+            watcher.nudge()
+
+    def _in_turn(self, work: Callable[[float], _Result], timeout: float) -> _Result:
+        self._owner.check_open()
+        return self._turn.take(work, timeout, lambda: Unavailable("memory:// is busy"))
 
     # -- watches -------------------------------------------------------------------------------
 
     def add_watcher(self, watcher: _Watcher) -> Sequence[Entry]:
         """Begin to follow; return what is there at that point."""
-        with _lock:
+
+        def add(_: float) -> Sequence[Entry]:
             self._watchers.add(watcher)
             return self._under(watcher.prefix)
 
+        return self._in_turn(add, _PATIENCE)
+
     def remove_watcher(self, watcher: _Watcher) -> None:
-        with _lock:
-            self._watchers.discard(watcher)
+        self._watchers.discard(watcher)
 
     def take(self, watcher: _Watcher) -> list[Entry | Deletion] | None:
         """Return what is pending for `watcher`; None if that was too much to keep."""
-        with _lock:
-            pending, watcher.pending = watcher.pending, {}
-            watcher.wake.clear()
-        return None if pending is None else list(pending.values())
+        return self._in_turn(lambda _: watcher.take(), _PATIENCE)
 
-    # -- under the lock ------------------------------------------------------------------------
+    # -- in turn -------------------------------------------------------------------------------
+
+    def _commit(self, operations: Sequence[Operation]) -> tuple[Revision | None, ...]:
+        conflicts = [op.key for op in operations if not self._as_expected(op)]  # type: ignore[union-attr]
+        if conflicts:
+            raise ConflictError(f"changed by somebody else: {', '.join(conflicts)}", conflicts)
+        now = time.time()
+        revisions: list[Revision | None] = []
+        events: list[Entry | Deletion] = []
+        for operation in operations:
+            if isinstance(operation, Put):
+                events.append(self._put(operation, now))
+                revisions.append(self._revision)
+            else:
+                if isinstance(operation, Delete):
+                    doomed = [operation.key] if operation.key in self._entries else []
+                else:
+                    doomed = [entry.key for entry in self._under(operation.prefix)]
+                events.extend(self._delete(key, now) for key in doomed)
+                revisions.append(None)
+        for watcher in tuple(self._watchers):
+            watcher.tell(events)
+        return tuple(revisions)
 
     def _under(self, prefix: str) -> list[Entry]:
         end = prefix_end(prefix)

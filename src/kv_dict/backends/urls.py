@@ -40,6 +40,8 @@ def open_backend(url: str) -> Backend:
             f"no backend for {parts.scheme or url.partition(':')[0]!r}: a URL starts with one of "
             f"{known} as in sqlite:///path/to/file.db"
         )
+    if parts.fragment or url.endswith("#"):
+        raise ConfigurationError(f"write '#' in a URL as %23: {parts.scheme}:...#{parts.fragment}")
     options = parse_qsl(parts.query, keep_blank_values=True)
     if len({name for name, _ in options}) < len(options):
         raise ConfigurationError(f"an option is given twice in {parts.scheme}://...?{parts.query}")

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 from importlib.metadata import version
@@ -42,6 +43,11 @@ class _Group(click.Group):
         except KeyboardInterrupt:
             click.echo(err=True)
             sys.exit(128 + signal.SIGINT)
+        except OSError as error:  # standard output on a full disk, say; a closed pipe is click's
+            if error.errno == errno.EPIPE:
+                raise
+            click.secho(f"kv-dict: {error}", fg="red", err=True)
+            sys.exit(1)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -21,7 +21,7 @@ __all__ = ["Codec", "CustomCodec", "JSONCodec"]
 
 _TAG_BEGINS = f'"{MARK}'.encode()
 _LONG_INTEGER = re.compile(rb"[0-9]{19}")
-_DEEPEST = 500  # what is read may be nested deeper than what is written, but not without end
+_DEEPEST = 200  # what is read may be nested deeper than what is written, but not without end
 
 
 class Codec(Protocol):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from threading import get_ident
 from typing import Any, ClassVar, Final, SupportsIndex
 
-from kv_dict.mapping.bulk import Caller, caller, continues
+from kv_dict.mapping.bulk import continues
 from kv_dict.mapping.held import Action, Held
 from kv_dict.mapping.place import Moves
 from kv_dict.mapping.scope import Scope
 
 __all__ = ["Container", "give", "kept", "plain"]
+
+_UNREAD: Final = object()
 
 
 def plain(value: Any) -> Any:
@@ -36,10 +40,10 @@ class Tie:
     parent : Container or None
         The container it is in; None for the outermost.
     reads : dict
-        The items that were read since the last change, by key or index, with what they were
+        What each thread has read: by the thread and the key or index of the item, what it was
         (`kv_dict.mapping.place.LIVE` for a container).
-    operator : Caller or None
-        Who applied an in-place operator, if that was the last change.
+    operator : tuple of int, or None
+        Who applied an in-place operator, if that was the last change: frame and instruction.
     """
 
     __slots__ = ("held", "operator", "parent", "reads")
@@ -47,8 +51,8 @@ class Tie:
     def __init__(self, held: Held, parent: Container | None) -> None:
         self.held = held
         self.parent = parent
-        self.reads: dict[Any, Any] = {}
-        self.operator: Caller | None = None
+        self.reads: dict[tuple[int, Any], Any] = {}
+        self.operator: tuple[int, int] | None = None
 
 
 class Container:
@@ -83,7 +87,6 @@ class Container:
         if self.tie is None:
             return action(self)
         self.tie.operator = None
-        self.tie.reads.clear()
         return self.tie.held.mutate(self, action)
 
     def assign(self, item: Any, action: Action) -> None:
@@ -92,15 +95,13 @@ class Container:
             action(self)
             return
         self.tie.operator = None
-        reads = self.tie.reads
-        read = (item, reads[item]) if item in reads else None
-        reads.clear()
-        self.tie.held.mutate(self, action, read)
+        was = self.tie.reads.pop((get_ident(), item), _UNREAD)
+        self.tie.held.mutate(self, action, None if was is _UNREAD else (item, was))
 
     def note_read(self, item: Any, value: Any) -> None:
         """Remember that an item was read, and what it was."""
         if self.tie is not None:
-            self.tie.reads[item] = value
+            self.tie.reads[get_ident(), item] = value
 
     def is_assigned_by_operator(self, scope: Scope, key: str) -> bool:
         """Return whether the caller's caller is in ``md[key] += ...``, and this is what it read.
@@ -119,9 +120,18 @@ class Container:
 
     # -- what is inside, and around --------------------------------------------------------------
 
-    def is_parent_of(self, value: Any) -> bool:
-        """Return whether `value` is a container that was read from this one."""
-        return isinstance(value, Container) and value.tie is not None and value.tie.parent is self
+    def is_assigned_back(self, value: Any) -> bool:
+        """Return whether the caller's caller is in ``x[item] += ...``, for an `x` that is this.
+
+        `value`, read from here, has written already what the operator did to it then.
+        """
+        tie = value.tie if isinstance(value, Container) else None
+        return (
+            tie is not None
+            and tie.operator is not None
+            and tie.parent is self
+            and continues(tie.operator)
+        )
 
     def step_to(self, child: Container) -> Any:
         """Return the key or index of `child`, None if it is not in here."""
@@ -209,7 +219,8 @@ def _in_place(base: type, name: str) -> Any:
             return NotImplemented
         operate(self, other)
         if self.tie is not None:
-            self.tie.operator = caller()
+            frame = sys._getframe(1)
+            self.tie.operator = id(frame), frame.f_lasti
         return self
 
     mutate.__name__ = name

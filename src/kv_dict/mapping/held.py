@@ -89,50 +89,54 @@ class Held:
         ConflictError
             `container` is no longer part of the value, here or in the store.
         """
-        with self.scope.turn() as timeout:
-            place = Place.of(container, self.stored.key)
-            stored, value = self.stored, self.stored.value()
+        return self.scope.in_turn(
+            self.stored.key, lambda timeout: self._mutate(container, action, read, timeout)
+        )
+
+    def _mutate(self, container: Container, action: Action, read: Any, timeout: float) -> Any:
+        place = Place.of(container, self.stored.key)
+        stored, value = self.stored, self.stored.value()
+        target = place.find(value)
+        # Of each container in it: from where it is locally to where it is in `target`.
+        steps: dict[Any, Any] = {step: step for step in containers_in(target)}
+        if read is not None and read[1] is LIVE:
+            read = (read[0], item_of(target, read[0]))
+        for left in attempts(timeout, str(place)):
+            if read is not None and read[1] != (now := item_of(target, read[0])):
+                self._show(stored, place, steps)
+                raise ConflictError(
+                    f"{place}[{read[0]!r}] was {read[1]!r:.60} when it was read here, and "
+                    f"others have made it {now!r:.60}; nothing was written. It shows the new "
+                    "value now: do it again, or use increment() or transform()"
+                )
+            inside = containers_in(target)
+            result = action(target)
+            operations = stored.replacement(value)
+            if operations:
+                try:
+                    revisions = self.scope.commit(operations, left())
+                except ConflictError:
+                    pass
+                else:
+                    stored = stored.after(operations, revisions)
+                    break
+            fresh = self.scope.load(stored.key, left())
+            if not operations and fresh.same_as(stored):
+                break  # the action changed nothing, and still would not
+            # Somebody else has changed the value: find the container in what it is now.
+            old, value = stored.value(), fresh.value() if fresh else None
+            before = place.find(old)
+            place = place.moved(old, value)
             target = place.find(value)
-            # Of each container in it: from where it is locally to where it is in `target`.
-            steps: dict[Any, Any] = {step: step for step in containers_in(target)}
-            if read is not None and read[1] is LIVE:
-                read = (read[0], item_of(target, read[0]))
-            for left in attempts(timeout, str(place)):
-                if read is not None and read[1] != (now := item_of(target, read[0])):
-                    self._show(stored, place, steps)
-                    raise ConflictError(
-                        f"{place}[{read[0]!r}] was {read[1]!r:.60} when it was read here, and "
-                        f"others have made it {now!r:.60}; nothing was written. It shows the new "
-                        "value now: do it again, or use increment() or transform()"
-                    )
-                inside = containers_in(target)
-                result = action(target)
-                operations = stored.replacement(value)
-                if operations:
-                    try:
-                        revisions = self.scope.commit(operations, left)
-                    except ConflictError:
-                        pass
-                    else:
-                        stored = stored.after(operations, revisions)
-                        break
-                fresh = self.scope.load(stored.key, left)
-                if not operations and fresh.same_as(stored):
-                    break  # the action changed nothing, and still would not
-                # Somebody else has changed the value: find the container in what it is now.
-                old, value = stored.value(), fresh.value() if fresh else None
-                before = place.find(old)
-                place = place.moved(old, value)
-                target = place.find(value)
-                if isinstance(target, list):
-                    steps = {
-                        local: None if step is None else follow(before, step, target)
-                        for local, step in steps.items()
-                    }
-                stored = fresh
-            moved = moves(inside, target)
-            self._show(stored, place, {local: moved.get(step) for local, step in steps.items()})
-            return result
+            if isinstance(target, list):
+                steps = {
+                    local: None if step is None else follow(before, step, target)
+                    for local, step in steps.items()
+                }
+            stored = fresh
+        moved = moves(inside, target)
+        self._show(stored, place, {local: moved.get(step) for local, step in steps.items()})
+        return result
 
     def _show(self, stored: Stored, place: Place, moved: dict[Any, Any]) -> None:
         """Make the local containers show what is stored now."""

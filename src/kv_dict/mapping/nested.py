@@ -17,7 +17,7 @@ from kv_dict.mapping.arithmetic import adding
 from kv_dict.mapping.bulk import Drain, caller, marks
 from kv_dict.mapping.container import Container, give, kept, plain
 from kv_dict.mapping.held import Held, shape_lock
-from kv_dict.mapping.place import LIVE, NOTHING, Moves, follow
+from kv_dict.mapping.place import LIVE, NOTHING, Moves, follow, item_of
 from kv_dict.mapping.scope import Scope
 from kv_dict.mapping.stored import Stored
 from kv_dict.mapping.views import LiveItems, LiveValues, NestedKeys
@@ -112,9 +112,9 @@ class NestedDict(Container, dict[str, Any]):
     # -- mutating --------------------------------------------------------------------------------
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if self.is_parent_of(value) and dict.get(self, key) is value:
-            return  # x[key] += ...: the operator has written already
-        self.assign(key, lambda target: dict.__setitem__(target, key, value))
+        own = dict.get(self, key) is value
+        if not (own and self.is_assigned_back(value)):
+            self.assign(key, lambda target: _put(target, key, value, own))
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         """As `dict.setdefault`; a container is live."""
@@ -127,11 +127,10 @@ class NestedDict(Container, dict[str, Any]):
         def replace(target: dict[str, Any]) -> Any:
             if key not in target and default is ...:
                 raise KeyError(key)
-            new = function(plain(dict.get(target, key, default)))
-            dict.__setitem__(target, key, new)
-            return new
+            dict.__setitem__(target, key, function(plain(dict.get(target, key, default))))
 
-        return self.change(replace)
+        self.change(replace)
+        return self.taken(key)
 
     def increment(self, key: str, by: float = 1) -> Any:
         """Add `by` to one item (0 if missing), atomically; see `RemoteKVMapping.increment`."""
@@ -192,8 +191,7 @@ class NestedList(Container, list[Any]):
         return item
 
     def __iter__(self) -> Iterator[Any]:
-        marks.drain = drain = Drain(caller(), self, list.__len__(self))
-        return self._each(drain)
+        return self._each(marks.begin(Drain(caller(), self, list.__len__(self))))
 
     def _each(self, drain: Drain) -> Iterator[Any]:
         index = 0
@@ -203,8 +201,7 @@ class NestedList(Container, list[Any]):
             index += 1
 
     def __len__(self) -> int:
-        if marks.drain is not None:
-            marks.drain.sized(self, caller())
+        marks.sized(self, caller())
         return list.__len__(self)
 
     def __reversed__(self) -> Iterator[Any]:
@@ -228,9 +225,10 @@ class NestedList(Container, list[Any]):
         if isinstance(index, slice):
             items = list(value) if isinstance(value, Iterator) else value
             self.change(lambda target: list.__setitem__(target, index, items))
-        elif not (self.is_parent_of(value) and value is list.__getitem__(self, index)):
-            # Otherwise x[index] += ...: the operator has written already.
-            self.assign(index, lambda target: list.__setitem__(target, index, value))
+        else:
+            own = isinstance(value, Container) and value is list.__getitem__(self, index)
+            if not (own and self.is_assigned_back(value)):
+                self.assign(index, lambda target: _put(target, index, value, own))
 
     def step_to(self, child: Container) -> Any:
         for index, item in enumerate(list.__iter__(self)):
@@ -297,6 +295,13 @@ give(
     "__delitem__ __setitem__ append clear extend insert pop remove reverse",
     "__iadd__ __imul__",
 )
+
+
+def _put(target: Any, item: Any, value: Any, own: bool) -> None:
+    """Assign an item of a plain container, unless it is its `own` and there as it was."""
+    if not (own and item_of(target, item) == value):
+        target[item] = value
+
 
 _CONTAINERS = (dict, list, set, bytearray)
 _KINDS: dict[type, type[Any]] = {

@@ -18,17 +18,17 @@ from kv_dict.keys import KeySpace, check_key
 from kv_dict.mapping.arithmetic import adding
 from kv_dict.mapping.bulk import Drain, Offer, caller, copier, marks
 from kv_dict.mapping.container import Container, plain
-from kv_dict.mapping.nested import live
 from kv_dict.mapping.retry import attempts
 from kv_dict.mapping.scope import Scope
 from kv_dict.mapping.showing import Showing
 from kv_dict.mapping.stored import Stored
-from kv_dict.mapping.views import RemoteItems, RemoteKeys, RemoteValues
+from kv_dict.mapping.views import RemoteItems, RemoteKeys, RemoteValues, listing
 from kv_dict.model import DeletePrefix, Operation
 
 __all__ = ["RemoteKVMapping"]
 
 _MISSING: Final = object()
+_LONGEST_TIMEOUT: Final = 86_400
 
 
 class RemoteKVMapping(Showing, MutableMapping[str, Any]):
@@ -159,12 +159,12 @@ class RemoteKVMapping(Showing, MutableMapping[str, Any]):
         stored = self._scope.load(check_key(key))
         if not stored:
             raise KeyError(key)
-        return live(self._scope, stored, stored.value())
+        return self._scope.live(stored, stored.value())
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return ``self[key]``, or `default` if there is none."""
         stored = self._scope.load(check_key(key))
-        return live(self._scope, stored, stored.value()) if stored else default
+        return self._scope.live(stored, stored.value()) if stored else default
 
     def __contains__(self, key: object) -> bool:
         hash(key)  # as a dict: what is not hashable is a TypeError
@@ -177,20 +177,17 @@ class RemoteKVMapping(Showing, MutableMapping[str, Any]):
 
     def __iter__(self) -> Iterator[str]:
         items = self._scope.plain()
-        keys = tuple(items)
-        marks.drain = Drain(caller(), self, len(keys))
         if (by := copier()) is not None:
-            marks.offer = Offer(by, self, keys, items)
-        return iter(keys)
+            marks.offer = Offer(by, self, items, items)
+        return listing(items, marks.begin(Drain(caller(), self, len(items))))
 
     def __reversed__(self) -> Iterator[str]:
         return reversed(tuple(self._scope.plain()))
 
     def __len__(self) -> int:
-        drain = marks.drain
-        if drain is not None and drain.sized(self, caller()):
-            return drain.count  # of what is being listed: no other snapshot
-        return len(self._scope.readable())
+        drain = marks.sized(self, caller())
+        # The count of what is being listed costs no other snapshot.
+        return len(self._scope.readable()) if drain is None else drain.count
 
     def keys(self) -> RemoteKeys:
         """Return a set-like view of the keys."""
@@ -238,17 +235,22 @@ class RemoteKVMapping(Showing, MutableMapping[str, Any]):
     def setdefault(self, key: str, default: Any = None) -> Any:
         """Return ``self[key]``, after storing `default` there if it was missing; atomic."""
         check_key(key)
-        with self._scope.turn() as timeout:
+
+        def put(timeout: float) -> Stored:
             for left in attempts(timeout, f"md[{key!r}]"):
-                stored = self._scope.load(key, left)
-                if not stored:
-                    operations = stored.replacement(default)
-                    try:
-                        stored = stored.after(operations, self._scope.commit(operations, left))
-                    except ConflictError:
-                        continue
+                stored = self._scope.load(key, left())
+                if stored:
+                    break
+                operations = stored.replacement(default)
+                try:
+                    stored = stored.after(operations, self._scope.commit(operations, left()))
+                except ConflictError:
+                    continue
                 break
-        return live(self._scope, stored, stored.value())
+            return stored
+
+        stored = self._scope.in_turn(key, put)
+        return self._scope.live(stored, stored.value())
 
     def pop(self, key: str, default: Any = _MISSING, /) -> Any:
         """Remove `key` and return its value, detached; `default` or KeyError if it is missing."""
@@ -261,32 +263,34 @@ class RemoteKVMapping(Showing, MutableMapping[str, Any]):
 
     def _remove(self, key: str, take: Callable[[Stored], Any]) -> Any:
         """Remove a checked key, and return what `take` made of it before."""
-        with self._scope.turn() as timeout:
+
+        def remove(timeout: float) -> Any:
             for left in attempts(timeout, f"md[{key!r}]"):
-                stored = self._scope.load(key, left)
+                stored = self._scope.load(key, left())
                 if not stored:
                     raise KeyError(key)
                 taken = take(stored)
                 try:
-                    self._scope.commit(stored.removal(), left)
+                    self._scope.commit(stored.removal(), left())
                 except ConflictError:
                     continue
                 break
-        return taken
+            return taken
+
+        return self._scope.in_turn(key, remove)
 
     def popitem(self) -> tuple[str, Any]:
         """Remove the last item, in the order of the keys, and return it, detached."""
-        with self._scope.turn() as timeout:
-            for left in attempts(timeout, "the last item"):
-                readable = self._scope.readable(left)
-                if not readable:
-                    raise KeyError("popitem(): mapping is empty")
-                last, value = readable[-1]
-                try:
-                    self._scope.commit(last.removal(), left)
-                except ConflictError:
-                    continue
-                break
+        for left in attempts(self.timeout, "the last item"):
+            readable = self._scope.readable(left())
+            if not readable:
+                raise KeyError("popitem(): mapping is empty")
+            last, value = readable[-1]
+            try:
+                self._scope.commit(last.removal(), left())
+            except ConflictError:
+                continue
+            break
         return last.key, value
 
     def clear(self) -> None:
@@ -324,20 +328,23 @@ class RemoteKVMapping(Showing, MutableMapping[str, Any]):
         ['Fe2O3']
         """
         check_key(key)
-        with self._scope.turn() as timeout:
+
+        def replace(timeout: float) -> Any:
             for left in attempts(timeout, f"md[{key!r}]"):
-                stored = self._scope.load(key, left)
+                stored = self._scope.load(key, left())
                 if not stored and default is _MISSING:
                     raise KeyError(key)
                 new = function(stored.value() if stored else plain(default))
                 operations = stored.replacement(new)
                 try:
                     if operations:
-                        stored = stored.after(operations, self._scope.commit(operations, left))
+                        stored = stored.after(operations, self._scope.commit(operations, left()))
                 except ConflictError:
                     continue
                 break
-        return stored.value()
+            return stored.value()
+
+        return self._scope.in_turn(key, replace)
 
     def increment(self, key: str, by: float = 1) -> Any:
         """Add `by` to a number, atomically, and return the sum; a missing item counts as 0.
@@ -443,8 +450,10 @@ class RemoteKVMapping(Showing, MutableMapping[str, Any]):
 
 
 def _checked_timeout(seconds: float) -> float:
-    if not 0 < seconds < float("inf"):
-        raise ConfigurationError(f"timeout={seconds!r}: seconds, above 0, and not for ever")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(f"timeout={seconds!r}: seconds, as a number")
+    if not 0 < seconds <= _LONGEST_TIMEOUT:
+        raise ConfigurationError(f"timeout={seconds!r}: seconds, above 0, up to a day")
     return float(seconds)
 
 

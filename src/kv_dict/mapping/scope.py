@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import threading
-import time
-import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from kv_dict.backend import Backend
 from kv_dict.codec import Codec
 from kv_dict.errors import ClosedError, DecodeError, Unavailable
 from kv_dict.keys import KeySpace
+from kv_dict.locks import Turn
 from kv_dict.mapping.portal import face_of
 from kv_dict.mapping.stored import Stored, group
 from kv_dict.model import DeletePrefix, Entry, Operation, Put, Revision
 
 __all__ = ["Scope"]
+
+_Result = TypeVar("_Result")
 
 
 class Scope:
@@ -42,11 +40,10 @@ class Scope:
         self.codec = codec
         self.timeout = timeout
         self.closed = False
-        self._turns = threading.RLock()
+        self._turns: dict[str, Turn] = {}
         self._face = face_of(backend)
         self._warned: dict[str, Revision] = {}
         backend.retain()
-        _scopes.add(self)
 
     def __str__(self) -> str:
         return f"entry_point={self.space.entry_point!r}, backend={self.backend.url!r}"
@@ -108,29 +105,22 @@ class Scope:
         timeout = self.timeout if timeout is None else timeout
         return self._face.commit(operations, timeout=timeout)
 
-    @contextmanager
-    def turn(self, timeout: float | None = None) -> Iterator[float]:
-        """Let one thread at a time read something and write what follows from it.
+    def in_turn(self, key: str, work: Callable[[float], _Result]) -> _Result:
+        """Return ``work(left)``, letting one thread at a time read and then write one key.
 
         Others could only get in its way: a compare-and-set that waits for theirs to be committed
-        finds that it is stale, again and again. Yields the seconds that are left.
+        finds that it is stale, again and again.
         """
-        timeout = self.timeout if timeout is None else timeout
-        deadline = time.monotonic() + timeout
-        turns = self._turns
-        if not turns.acquire(timeout=timeout):
-            raise Unavailable(
-                f"other threads' changes of this mapping ({self}) did not end within {timeout:g} "
-                "s; nothing was written"
-            )
-        try:
-            yield deadline - time.monotonic()
-        finally:
-            turns.release()
+        turn = self._turns.get(key)
+        if turn is None:
+            turn = self._turns.setdefault(key, Turn(reentrant=True))
+        return turn.take(work, self.timeout, lambda: self._busy(key))
 
-    def after_fork(self) -> None:
-        """Forget, in a child, the turn of a thread that does not exist here."""
-        self._turns = threading.RLock()
+    def _busy(self, key: str) -> Unavailable:
+        return Unavailable(
+            f"md[{key!r}]: other threads' changes of it did not end within {self.timeout:g} s; "
+            "nothing was written"
+        )
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -158,14 +148,3 @@ class Scope:
             logging.getLogger("kv_dict").warning(
                 "%s; it is left out of the mapping (%s)", error, self
             )
-
-
-_scopes: weakref.WeakSet[Scope] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for scope in tuple(_scopes):
-        scope.after_fork()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -78,10 +78,20 @@ class Stored:
             if not self.entries:
                 return [Put(where, data, ABSENT)]
             (entry,) = self.entries
-            return [] if entry.value == data else [Put(where, data, entry.revision)]
+            if entry.value == data:
+                return []
+            return [Put(where, data, entry.revision), *self._nothing_below(value)]
         operations: list[Operation] = []
         self._tree().spread(value, self._codec, self._space, operations)
         return operations
+
+    def _nothing_below(self, value: Any) -> list[Operation]:
+        """Return guards: an entry that others have made below would hide a new part of `value`."""
+        old = self.value()
+        if self._space.sep is None or not isinstance(value, dict) or not isinstance(old, dict):
+            return []
+        new = [step for step in value if step not in old]
+        return [Delete(self._space.join([self.key, step]), ABSENT) for step in new]
 
     def removal(self) -> list[Operation]:
         """Return the guarded operations that remove all of it."""

@@ -6,7 +6,7 @@ copy (``list(md.values())``) they are detached.
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ __all__ = [
     "RemoteItems",
     "RemoteKeys",
     "RemoteValues",
+    "listing",
 ]
 
 
@@ -45,21 +46,14 @@ class LiveValues(_OfMapping, ValuesView[Any]):
     _mapping: NestedDict
 
     def __iter__(self) -> Iterator[Any]:
-        marks.drain = drain = Drain(caller(), self, dict.__len__(self._mapping))
-        return self._each(drain, dict.__iter__(self._mapping))
+        drain = marks.begin(Drain(caller(), self, dict.__len__(self._mapping)))
+        return (_part(self._mapping, key, drain, caller()) for key in dict.keys(self._mapping))
 
     def __reversed__(self) -> Iterator[Any]:
-        marks.drain = drain = Drain(caller(), self, dict.__len__(self._mapping))
-        return self._each(drain, dict.__reversed__(self._mapping))
-
-    def _each(self, drain: Drain, keys: Iterator[str]) -> Iterator[Any]:
-        for key in keys:
-            copy = drain.is_copy(caller())
-            yield self._mapping.taken(key) if copy else self._mapping.child(key)
+        return (self._mapping.child(key) for key in dict.__reversed__(self._mapping))
 
     def __len__(self) -> int:
-        if marks.drain is not None:
-            marks.drain.sized(self, caller())
+        marks.sized(self, caller())
         return dict.__len__(self._mapping)
 
     def __repr__(self) -> str:
@@ -72,22 +66,27 @@ class LiveItems(_OfMapping, ItemsView[str, Any]):
     _mapping: NestedDict
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
-        return self._each(caller(), dict.__iter__(self._mapping))
+        drain = marks.begin(Drain(caller(), self, dict.__len__(self._mapping)))
+        return (
+            (key, _part(self._mapping, key, drain, caller())) for key in dict.keys(self._mapping)
+        )
 
     def __reversed__(self) -> Iterator[tuple[str, Any]]:
-        return self._each(caller(), dict.__reversed__(self._mapping))
+        return ((key, self._mapping.child(key)) for key in dict.__reversed__(self._mapping))
 
-    def _each(self, asked: Caller, keys: Iterator[str]) -> Iterator[tuple[str, Any]]:
-        # dict(x.items()) does not ask for the length: one instruction is all there is to see.
-        for key in keys:
-            copy = caller() == asked
-            yield key, self._mapping.taken(key) if copy else self._mapping.child(key)
+    def __len__(self) -> int:
+        marks.sized(self, caller())
+        return dict.__len__(self._mapping)
 
     def __contains__(self, item: Any) -> bool:
         return item in dict.items(self._mapping)
 
     def __repr__(self) -> str:
         return repr(dict.items(self._mapping))
+
+
+def _part(mapping: NestedDict, key: str, drain: Drain, by: Caller) -> Any:
+    return mapping.taken(key) if drain.is_copy(by) else mapping.child(key)
 
 
 class NestedKeys(_OfMapping, KeysView[str]):
@@ -101,7 +100,7 @@ class NestedKeys(_OfMapping, KeysView[str]):
 
     def __iter__(self) -> Iterator[str]:
         if caller() == self._by:  # dict(x), {**x}, d.update(x)
-            marks.offer = Offer(self._by, self._mapping, tuple(dict.keys(self._mapping)))
+            marks.offer = Offer(self._by, self._mapping, dict.keys(self._mapping))
         return dict.__iter__(self._mapping)
 
     def __reversed__(self) -> Iterator[str]:
@@ -109,6 +108,12 @@ class NestedKeys(_OfMapping, KeysView[str]):
 
     def __repr__(self) -> str:
         return repr(dict.keys(self._mapping))
+
+
+def listing(keys: Iterable[str], drain: Drain) -> Iterator[str]:
+    """Yield `keys`; the `drain` lives as long as this is not through."""
+    yield from tuple(keys)
+    drain.count = 0
 
 
 class _Remote(_OfMapping):
@@ -121,10 +126,9 @@ class _Remote(_OfMapping):
         self._scope = scope
 
     def __len__(self) -> int:
-        drain = marks.drain
-        if drain is not None and drain.sized(self, caller()):
-            return drain.count  # of what is being listed: no other snapshot
-        return len(self._mapping)
+        drain = marks.sized(self, caller())
+        # The count of what is being listed costs no other snapshot.
+        return len(self._mapping) if drain is None else drain.count
 
 
 class _RemoteSet(_Remote):
@@ -167,12 +171,10 @@ class RemoteKeys(_RemoteSet, KeysView[str]):
 
     def __iter__(self) -> Iterator[str]:
         by, items = caller(), self._scope.plain()
-        keys = tuple(items)
-        marks.drain = Drain(by, self, len(keys))
         if by == self._by:
             # Asked for its keys and listed by one instruction: dict(md), {**md}, d.update(md).
-            marks.offer = Offer(by, self._mapping, keys, items)
-        return iter(keys)
+            marks.offer = Offer(by, self._mapping, items, items)
+        return listing(items, marks.begin(Drain(by, self, len(items))))
 
     def __reversed__(self) -> Iterator[str]:
         return reversed(self._mapping)
@@ -191,7 +193,7 @@ class RemoteValues(_Remote, ValuesView[Any]):
         return self._each(caller(), self._scope.readable()[::-1])
 
     def _each(self, by: Caller, readable: list[tuple[Stored, Any]]) -> Iterator[Any]:
-        marks.drain = drain = Drain(by, self, len(readable))
+        drain = marks.begin(Drain(by, self, len(readable)))
         return (
             value if drain.is_copy(caller()) else self._scope.live(stored, value)
             for stored, value in readable
@@ -217,9 +219,9 @@ class RemoteItems(_RemoteSet, ItemsView[str, Any]):
         return self._each(caller(), self._scope.readable()[::-1])
 
     def _each(self, by: Caller, readable: list[tuple[Stored, Any]]) -> Iterator[Any]:
-        marks.drain = Drain(by, self, len(readable))
+        drain = marks.begin(Drain(by, self, len(readable)))
         return (
-            (stored.key, value if caller() == by else self._scope.live(stored, value))
+            (stored.key, value if drain.is_copy(caller()) else self._scope.live(stored, value))
             for stored, value in readable
         )
 

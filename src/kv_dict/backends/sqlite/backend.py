@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,8 +15,8 @@ from kv_dict.backends.delivered import Delivered
 from kv_dict.backends.sqlite.connection import SharedConnection
 from kv_dict.backends.sqlite.file import DatabaseFile, explain
 from kv_dict.backends.sqlite.schema import REACH
-from kv_dict.backends.sqlite.store import Store, entry_of, key_range
-from kv_dict.errors import ConfigurationError, Unavailable
+from kv_dict.backends.sqlite.store import Store, entries_of, key_range
+from kv_dict.errors import ClosedError, ConfigurationError, KVDictError, Unavailable
 from kv_dict.model import Deletion, Entry, Stale, Synced, WatchEvent
 
 __all__ = ["SQLiteBackend"]
@@ -53,6 +53,8 @@ class SQLiteBackend(SynchronousDriverBackend):
                 f"SQLiteBackend({text!r}): a file is needed, for all connections to share; "
                 "use InMemoryAsyncBackend() for a store in memory"
             )
+        if "\0" in text:
+            raise ConfigurationError(f"{text!r} is not a path: it holds a NUL character")
         if not 0 < poll_interval <= 60:
             raise ConfigurationError(f"poll_interval={poll_interval!r}: seconds, above 0, up to 60")
         self.path = Path(text).absolute()
@@ -62,7 +64,7 @@ class SQLiteBackend(SynchronousDriverBackend):
 
     @property
     def url(self) -> str:
-        path = quote(str(self.path))
+        path = quote(os.fsencode(self.path))
         return f"sqlite://{path}" if path.count("/") > 1 else f"sqlite:///{path}"
 
     @property
@@ -77,14 +79,18 @@ class SQLiteBackend(SynchronousDriverBackend):
         import asyncio  # noqa: PLC0415 - only a watch needs it
 
         self.check_open()
-        follower = _Follower(self._file, prefix)
+        follower = _Follower(self, self._file, prefix)
         fresh = time.time()
-        stale = False
+        begun = stale = False
         try:
             while True:
                 try:
                     news = follower.look()
-                except Unavailable as error:
+                except ClosedError:
+                    raise
+                except KVDictError as error:
+                    if not begun and not isinstance(error, Unavailable):
+                        raise  # not a store at all; later on, it may become one again
                     if not stale:
                         stale = True
                         yield Stale(fresh, str(error))
@@ -92,7 +98,7 @@ class SQLiteBackend(SynchronousDriverBackend):
                     for event in news:
                         yield event
                     fresh = time.time()
-                    stale = False
+                    begun, stale = True, False
                 await asyncio.sleep(self.poll_interval)
                 self.check_open()
         finally:
@@ -112,51 +118,59 @@ class _Follower:
     `PRAGMA data_version` tells in microseconds whether any other connection has committed.
     """
 
-    def __init__(self, file: DatabaseFile, prefix: str) -> None:
+    def __init__(self, owner: SQLiteBackend, file: DatabaseFile, prefix: str) -> None:
         self._path = file.path
-        self._shared = SharedConnection(file)
+        self._shared = SharedConnection(owner, file)
         self._range = key_range(prefix)
         self._delivered = Delivered()
         self._opened = 0
         self._version = -1
+        self._schema = -1
         self._revision = -1
 
     def look(self) -> list[WatchEvent]:
         """Return what is new; raises Unavailable while the file cannot be read."""
         seen, self._opened = self._opened, -1  # an error leaves it so: then all is looked at again
         try:
-            with self._shared.use(timeout=0.1) as connection:
-                (version,) = connection.execute("PRAGMA data_version").fetchone()
-                if seen != self._shared.opened:
-                    news = [*self._everything(connection), Synced()]
-                elif version != self._version:
-                    news = self._since(connection)
-                else:
-                    news = []
-                self._opened, self._version = self._shared.opened, version
-                return news
+            return self._shared.use(lambda connection, _: self._news(connection, seen), timeout=0.1)
         except sqlite3.Error as error:
             raise explain(error, self._path) from error
 
     def close(self) -> None:
         self._shared.close()
 
-    def _everything(self, connection: sqlite3.Connection) -> list[WatchEvent]:
+    def _news(self, connection: sqlite3.Connection, seen: int) -> list[WatchEvent]:
+        (version,) = connection.execute("PRAGMA data_version").fetchone()
+        news: list[WatchEvent] = []
+        if seen != self._shared.opened:
+            news = [*self._everything(connection), Synced()]
+        elif version != self._version:
+            news = self._since(connection)
+        self._opened, self._version = self._shared.opened, version
+        return news
+
+    def _begin(self, connection: sqlite3.Connection) -> tuple[int, int]:
+        """Begin to read at one point in time; return the schema's version and the revision."""
         connection.execute("BEGIN")
-        (self._revision,) = connection.execute("SELECT revision FROM clock").fetchone()
+        (revision,) = connection.execute("SELECT revision FROM clock").fetchone()
+        (schema,) = connection.execute("PRAGMA schema_version").fetchone()
+        return schema, revision
+
+    def _everything(self, connection: sqlite3.Connection) -> list[WatchEvent]:
+        self._schema, self._revision = self._begin(connection)
         rows = connection.execute(
             "SELECT key, value, revision, time FROM entries WHERE key >= ? AND key < ? "
             "ORDER BY key",
             self._range,
         ).fetchall()
         connection.execute("ROLLBACK")
-        return list(self._delivered.difference(entry_of(row) for row in rows))
+        return list(self._delivered.difference(entries_of(rows)))
 
     def _since(self, connection: sqlite3.Connection) -> list[WatchEvent]:
-        connection.execute("BEGIN")
-        (revision,) = connection.execute("SELECT revision FROM clock").fetchone()
-        # Tombstones are forgotten in time, and a file may be restored from a backup in place.
-        if not 0 <= revision - self._revision < REACH:
+        schema, revision = self._begin(connection)
+        # Tombstones are forgotten in time, and a file may be restored from a backup in place, which
+        # changes the version of its schema.
+        if schema != self._schema or not 0 <= revision - self._revision < REACH:
             connection.execute("ROLLBACK")
             return self._everything(connection)
         rows = connection.execute(
@@ -168,8 +182,10 @@ class _Follower:
         ).fetchall()
         connection.execute("ROLLBACK")
         self._revision = revision
-        return list(self._delivered.changes(_event(row) for row in rows))
+        return list(self._delivered.changes(_events(rows)))
 
 
-def _event(row: tuple[Any, ...]) -> Entry | Deletion:
-    return Deletion(row[0], row[2], row[3]) if row[4] else entry_of(row)
+def _events(rows: list[tuple[Any, ...]]) -> Iterator[Entry | Deletion]:
+    for *row, gone in rows:
+        for entry in entries_of([tuple(row)]):
+            yield Deletion(entry.key, entry.revision, entry.time) if gone else entry

@@ -8,17 +8,20 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
+from kv_dict.backend import Backend
 from kv_dict.backends.sqlite.file import DatabaseFile, Identity, is_busy
-from kv_dict.errors import Unavailable
+from kv_dict.errors import KVDictError, Unavailable
+from kv_dict.locks import Turn
 
 __all__ = ["SharedConnection", "begin_writing"]
 
+_Result = TypeVar("_Result")
+
 _FORK_PATIENCE: Final = 5.0
-_LONGEST_PAUSE: Final = 0.005
+_LONGEST_PAUSE: Final = 0.0005
 
 
 class SharedConnection:
@@ -34,47 +37,36 @@ class SharedConnection:
         How often it was opened: a user who remembers it knows whether it is still the same.
     """
 
-    def __init__(self, file: DatabaseFile) -> None:
+    def __init__(self, owner: Backend, file: DatabaseFile) -> None:
+        self._owner = owner
         self._file = file
-        self._lock = threading.Lock()
+        self._turn = Turn()
         self._connection: sqlite3.Connection | None = None
         self._identity: Identity | None = None
         self.opened = 0
-        _all.add(self)
+        with _registry:
+            _all.add(self)
 
-    @contextmanager
-    def use(self, timeout: float) -> Iterator[sqlite3.Connection]:
-        """Give the connection to this thread, with no transaction open."""
-        connection = self.acquire(timeout)
-        try:
-            yield connection
-        finally:
-            self.release()
+    def use(self, work: Callable[[sqlite3.Connection, float], _Result], timeout: float) -> _Result:
+        """Return ``work(connection, left)``, with no transaction open and nobody else using it.
 
-    def acquire(self, timeout: float) -> sqlite3.Connection:
-        """Return the connection as `use` does; `release` has to follow."""
-        if not self._lock.acquire(timeout=timeout):
-            raise Unavailable(
-                f"{self._file.path}: other threads of this process kept the connection for longer "
-                f"than {timeout:g} s; nothing was written"
-            )
-        try:
-            connection = self._connection
-            if connection is None or self._file.identity() != self._identity:
-                self._disconnect()
-                connection, self._identity = self._file.connect(timeout)
-                self._connection = connection
-                self.opened += 1
-            elif connection.in_transaction:  # a Ctrl-C fell between two statements
-                connection.execute("ROLLBACK")
-        except BaseException:
-            self._lock.release()
-            raise
-        return connection
+        Parameters
+        ----------
+        work : callable
+            Gets the connection, and the deadline of `time.monotonic` by which it has to end.
+        timeout : float
+            Seconds.
+        """
 
-    def release(self) -> None:
-        """Let others use the connection."""
-        self._lock.release()
+        def in_turn(left: float) -> _Result:
+            deadline = time.monotonic() + left
+            try:
+                return work(self._connected(left), deadline)
+            finally:
+                if self._owner.closed:  # meanwhile
+                    self._disconnect()
+
+        return self._turn.take(in_turn, timeout, self._busy)
 
     def replaced(self) -> bool:
         """Return whether the file that is connected is no longer the one at its path."""
@@ -84,28 +76,48 @@ class SharedConnection:
             return True
 
     def close(self) -> None:
-        """Disconnect; the next use connects again."""
-        with self._lock:
+        """Disconnect, or let whoever uses it now do so; the next use connects again."""
+        self._turn.try_take(self._disconnect)
+
+    def _connected(self, left: float) -> sqlite3.Connection:
+        self._owner.check_open()
+        connection = self._connection
+        if connection is None or self._file.identity() != self._identity:
             self._disconnect()
+            connection, self._identity = self._file.connect(left)
+            self._connection = connection
+            self.opened += 1
+        elif connection.in_transaction:  # a Ctrl-C fell between two statements
+            connection.execute("ROLLBACK")
+        return connection
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
+    def _busy(self) -> KVDictError:
+        return Unavailable(
+            f"{self._file.path}: other threads of this process kept the connection for longer than "
+            "the timeout; nothing was written"
+        )
+
     # -- around a fork -----------------------------------------------------------------------------
 
     def before_fork(self) -> bool:
         """Wait for the operation under way, and disconnect; return whether that was possible."""
-        if not self._lock.acquire(timeout=_FORK_PATIENCE):
+        if not self._turn.hold(_FORK_PATIENCE):
             return False
         self._disconnect()
         return True
 
+    def after_fork(self) -> None:
+        """Let others use it again."""
+        self._turn.give()
+
     def abandon(self) -> sqlite3.Connection | None:
         """Forget, in a child, what a thread that does not exist here was using."""
         connection, self._connection = self._connection, None
-        self._lock = threading.Lock()
         return connection
 
 
@@ -115,31 +127,37 @@ def begin_writing(connection: sqlite3.Connection, deadline: float) -> None:
     SQLite's own waiting sleeps up to 100 ms between two looks, so that a busy neighbour can starve
     this process; looking more often, at random, does not let it.
     """
+    retry_while_busy(lambda: connection.execute("BEGIN IMMEDIATE"), deadline)
+
+
+def retry_while_busy(work: Callable[[], _Result], deadline: float) -> _Result:
+    """Return what `work` returns, calling it again while somebody else has the lock it needs."""
     pause = 0.0001
     while True:
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            return work()
         except sqlite3.OperationalError as error:
             if not is_busy(error) or time.monotonic() >= deadline:
                 raise
-        else:
-            return
         time.sleep(pause * random.random())  # noqa: S311 - spreads contenders, keeps no secret
         pause = min(pause * 2, _LONGEST_PAUSE)
 
 
+_registry = threading.Lock()  # held over a fork, so that no child inherits it locked
 _all: weakref.WeakSet[SharedConnection] = weakref.WeakSet()
 _at_rest: list[SharedConnection] = []
 _abandoned: list[sqlite3.Connection | None] = []  # never closed: closing would be using
 
 
 def _before_fork() -> None:
+    _registry.acquire()
     _at_rest.extend(shared for shared in tuple(_all) if shared.before_fork())
 
 
 def _after_fork_in_parent() -> None:
     while _at_rest:
-        _at_rest.pop().release()
+        _at_rest.pop().after_fork()
+    _registry.release()
 
 
 def _after_fork_in_child() -> None:

@@ -103,6 +103,9 @@ class DatabaseFile:
                 f"{self.path} was made by a newer kv-dict (its format is {version}, this one "
                 f"knows up to {VERSION}); upgrade kv-dict"
             )
+        else:
+            self._use_wal(connection)  # a backup made by VACUUM INTO, say, has another mode
+        connection.text_factory = bytes  # what a foreign hand wrote may not be UTF-8
         # An acknowledged write must survive a power failure: FULL costs one fsync a commit.
         connection.execute("PRAGMA synchronous = FULL")
 
@@ -115,12 +118,7 @@ class DatabaseFile:
                 RuntimeWarning,
                 stacklevel=2,
             )
-        mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-        if mode != "wal":
-            raise ConfigurationError(
-                f"the file system of {self.path} does not offer what SQLite's WAL needs "
-                f"(journal mode stays {mode!r}); choose a file on a local disk"
-            )
+        self._use_wal(connection)
         connection.execute("BEGIN IMMEDIATE")
         try:
             if _what_it_is(connection)[0] == 0:  # nobody was faster
@@ -131,6 +129,16 @@ class DatabaseFile:
             with contextlib.suppress(sqlite3.Error):  # the first error is the one to report
                 connection.execute("ROLLBACK")
             raise
+
+    def _use_wal(self, connection: sqlite3.Connection) -> None:
+        mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+        if mode != "wal":
+            mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        if mode != "wal":
+            raise ConfigurationError(
+                f"the file system of {self.path} does not offer what SQLite's WAL needs "
+                f"(journal mode stays {mode!r}); choose a file on a local disk"
+            )
 
 
 def _what_it_is(connection: sqlite3.Connection) -> tuple[int, int, int]:
@@ -180,12 +188,12 @@ def explain(error: sqlite3.Error, path: Path) -> KVDictError:
 
 
 _REASONS = {
-    sqlite3.SQLITE_BUSY: "another process held the write lock for longer than the timeout",
-    sqlite3.SQLITE_LOCKED: "another connection held the write lock for longer than the timeout",
+    sqlite3.SQLITE_BUSY: "another process held the lock for longer than the timeout",
+    sqlite3.SQLITE_LOCKED: "another connection held the lock for longer than the timeout",
     sqlite3.SQLITE_FULL: "the disk is full; free some space",
     sqlite3.SQLITE_READONLY: "it is read-only for this user; check the file's and folder's mode",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened; check the file's and folder's permissions",
     sqlite3.SQLITE_PERM: "access is denied; check the file's and folder's permissions",
-    sqlite3.SQLITE_CORRUPT: "it is damaged; restore a backup, or try the .recover of sqlite3",
+    sqlite3.SQLITE_CORRUPT: "it is damaged; restore a backup",
     sqlite3.SQLITE_IOERR: "reading or writing the disk failed; see the system's log",
 }

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
 
 from kv_dict.backend import Backend, SynchronousFace, check_operations, prefix_end
-from kv_dict.backends.sqlite.connection import SharedConnection, begin_writing
+from kv_dict.backends.sqlite.connection import (
+    SharedConnection,
+    begin_writing,
+    retry_while_busy,
+)
 from kv_dict.backends.sqlite.file import DatabaseFile, explain
-from kv_dict.errors import ConflictError, OutcomeUnknown
+from kv_dict.errors import ConflictError, OutcomeUnknown, Unavailable
 from kv_dict.model import (
     ABSENT,
     Delete,
@@ -23,7 +28,7 @@ from kv_dict.model import (
     Snapshot,
 )
 
-__all__ = ["Store", "entry_of", "key_range"]
+__all__ = ["Store", "entries_of", "key_range"]
 
 _COLUMNS = "key, value, revision, time"
 _READ = f"SELECT {_COLUMNS} FROM entries WHERE key = ?"
@@ -35,17 +40,24 @@ _PUT = (
 )
 _ABOVE_ALL_TEXT = b""  # in SQLite's order every BLOB comes after every TEXT
 
+_Result = TypeVar("_Result")
 
-def entry_of(row: tuple[Any, ...]) -> Entry:
-    """Return the entry of a row of `key, value, revision, time`."""
-    key, value, revision, written = row[:4]
-    return Entry(
-        key, value.encode() if isinstance(value, str) else _as_bytes(value), revision, written
-    )
+_logger = logging.getLogger("kv_dict")
 
 
-def _as_bytes(value: Any) -> bytes:
-    """Return what a foreign hand put into the column: numbers are their JSON, blobs themselves."""
+def entries_of(rows: Iterable[tuple[Any, ...]]) -> list[Entry]:
+    """Return the entries of rows of `key, value, revision, time`, text being bytes."""
+    entries = []
+    for key, value, revision, written in rows:
+        try:
+            entries.append(Entry(key.decode(), as_bytes(value), revision, written))
+        except (AttributeError, UnicodeDecodeError):
+            _logger.warning("a row with the key %r is not text, and left out", key)
+    return entries
+
+
+def as_bytes(value: Any) -> bytes:
+    """Return what is in the column: of numbers that a foreign hand put there, their JSON."""
     return value if isinstance(value, bytes) else str(value).encode()
 
 
@@ -64,92 +76,100 @@ class Store(SynchronousFace):
     def __init__(self, owner: Backend, file: DatabaseFile) -> None:
         self._owner = owner
         self._file = file
-        self._reader = SharedConnection(file)
-        self._writer = SharedConnection(file)
+        self._reader = SharedConnection(owner, file)
+        self._writer = SharedConnection(owner, file)
 
     def read(self, key: str, *, timeout: float) -> Entry | None:
-        rows = self._select(_READ, (key,), timeout)
-        return entry_of(rows[0]) if rows else None
+        entries = entries_of(self._select(_READ, (key,), timeout))
+        return entries[0] if entries else None
 
     def read_tree(self, key: str, separator: str, *, timeout: float) -> Snapshot:
         rows = self._select(
             f"{_READ} UNION ALL {_RANGE}", (key, *key_range(key + separator)), timeout
         )
-        return Snapshot(tuple([entry_of(row) for row in sorted(rows)]))
+        return Snapshot(tuple(entries_of(sorted(rows) if len(rows) > 1 else rows)))
 
     def snapshot(self, prefix: str, *, timeout: float) -> Snapshot:
-        with self._reading(timeout) as connection:
-            connection.execute("BEGIN")
-            try:
-                (revision,) = connection.execute(_CLOCK).fetchone()
-                rows = connection.execute(f"{_RANGE} ORDER BY key", key_range(prefix)).fetchall()
-            finally:
-                connection.execute("ROLLBACK")
-        return Snapshot(tuple([entry_of(row) for row in rows]), revision)
+        def select(connection: sqlite3.Connection, deadline: float) -> Snapshot:
+            def attempt() -> Snapshot:
+                connection.execute("BEGIN")
+                try:
+                    (revision,) = connection.execute(_CLOCK).fetchone()
+                    rows = connection.execute(
+                        f"{_RANGE} ORDER BY key", key_range(prefix)
+                    ).fetchall()
+                finally:
+                    self._roll_back(connection)
+                return Snapshot(tuple(entries_of(rows)), revision)
+
+            return retry_while_busy(attempt, deadline)
+
+        return self._read(select, timeout)
 
     def commit(
         self, operations: Sequence[Operation], *, timeout: float
     ) -> tuple[Revision | None, ...]:
-        self._owner.check_open()
         check_operations(operations)
-        deadline = time.monotonic() + timeout
-        with self._writer.use(timeout) as connection:
-            committing = False
-            try:
-                begin_writing(connection, deadline)
-                self._check(connection, operations)
-                revisions = tuple([self._apply(connection, op) for op in operations])
-                committing = True
-                connection.execute("COMMIT")
-                if not self._writer.replaced():
-                    return revisions
-            except sqlite3.Error as error:
-                self._roll_back(connection)
-                if committing and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_IOERR:
-                    # The record may have reached the disk before the error did.
-                    reason = f"{self._file.path}: {error}, while committing"
-                    raise OutcomeUnknown(reason) from error
-                raise explain(error, self._file.path) from error
-            except BaseException as error:
-                if committing and not connection.in_transaction:  # a Ctrl-C that came too late
-                    error.add_note(f"{self._file.path}: the write under way was committed")
-                self._roll_back(connection)
-                raise
-        raise OutcomeUnknown(
-            f"{self._file.path} was replaced by another file during the write; it may or may not "
-            "be in the one that is there now"
+        return self._writer.use(
+            lambda connection, deadline: self._commit(connection, operations, deadline), timeout
         )
 
     def ping(self, *, timeout: float) -> None:
-        with self._reading(timeout) as connection:
-            connection.execute(_CLOCK)
+        self._select(_CLOCK, (), timeout)
 
     def close(self) -> None:
         self._owner.closed = True
         self._reader.close()
         self._writer.close()
 
-    # -- within a connection's lock --------------------------------------------------------------
-
-    @contextmanager
-    def _reading(self, timeout: float) -> Iterator[sqlite3.Connection]:
-        self._owner.check_open()
-        with self._reader.use(timeout) as connection:
-            try:
-                yield connection
-            except sqlite3.Error as error:
-                raise explain(error, self._file.path) from error
+    # -- reading -----------------------------------------------------------------------------------
 
     def _select(self, statement: str, values: tuple[Any, ...], timeout: float) -> list[Any]:
-        self._owner.check_open()
+        def select(connection: sqlite3.Connection, deadline: float) -> list[Any]:
+            return retry_while_busy(
+                lambda: connection.execute(statement, values).fetchall(), deadline
+            )
+
+        return self._read(select, timeout)
+
+    def _read(
+        self, select: Callable[[sqlite3.Connection, float], _Result], timeout: float
+    ) -> _Result:
         try:
-            connection = self._reader.acquire(timeout)
-            try:
-                return connection.execute(statement, values).fetchall()
-            finally:
-                self._reader.release()
+            return self._reader.use(select, timeout)
         except sqlite3.Error as error:
             raise explain(error, self._file.path) from error
+
+    # -- committing, while the connection is ours --------------------------------------------------
+
+    def _commit(
+        self, connection: sqlite3.Connection, operations: Sequence[Operation], deadline: float
+    ) -> tuple[Revision | None, ...]:
+        committing = False
+        try:
+            begin_writing(connection, deadline)
+            self._check(connection, operations)
+            revisions = tuple([self._apply(connection, op, deadline) for op in operations])
+            committing = True
+            retry_while_busy(lambda: connection.execute("COMMIT"), deadline)
+            if not self._writer.replaced():
+                return revisions
+        except sqlite3.Error as error:
+            self._roll_back(connection)
+            if committing and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_IOERR:
+                # The record may have reached the disk before the error did.
+                reason = f"{self._file.path}: {error}, while committing"
+                raise OutcomeUnknown(reason) from error
+            raise explain(error, self._file.path) from error
+        except BaseException as error:
+            if committing and not connection.in_transaction:  # a Ctrl-C that came too late
+                error.add_note(f"{self._file.path}: the write under way was committed")
+            self._roll_back(connection)
+            raise
+        raise OutcomeUnknown(
+            f"{self._file.path} was replaced by another file during the write; it may or may not "
+            "be in the one that is there now"
+        )
 
     def _check(self, connection: sqlite3.Connection, operations: Sequence[Operation]) -> None:
         conflicts = []
@@ -165,7 +185,13 @@ class Store(SynchronousFace):
         if conflicts:
             raise ConflictError(f"changed by somebody else: {', '.join(conflicts)}", conflicts)
 
-    def _apply(self, connection: sqlite3.Connection, operation: Operation) -> Revision | None:
+    def _apply(
+        self, connection: sqlite3.Connection, operation: Operation, deadline: float
+    ) -> Revision | None:
+        if time.monotonic() > deadline:
+            raise Unavailable(
+                f"{self._file.path}: the write took longer than its timeout; nothing was written"
+            )
         if isinstance(operation, Put):
             connection.execute(_PUT, (operation.key, _text_or_blob(operation.value)))
             revision: int = connection.execute(_CLOCK).fetchone()[0]
