@@ -28,24 +28,16 @@ Action = Callable[[Any], Any]
 """What a mutating method does, to a plain container of the same kind; it may be applied again."""
 
 
-class _ShapeLock:
-    """Guards which containers a tree consists of, for the microseconds it takes to change that."""
+shape_lock = threading.RLock()
+"""Guards which containers a tree consists of, for the microseconds it takes to change that.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        os.register_at_fork(after_in_child=self._renew)
-
-    def _renew(self) -> None:
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._lock.release()
-
-
-shape_lock = _ShapeLock()
+Used with ``with`` and nothing else, which leaves an interrupt no gap.
+"""
+os.register_at_fork(
+    before=shape_lock.acquire,
+    after_in_parent=shape_lock.release,
+    after_in_child=shape_lock.release,
+)
 
 
 class Held:
