@@ -19,7 +19,8 @@ def open_backend(url: str) -> Backend:
     ----------
     url : str
         ``memory://``; ``sqlite:///absolute/path.db``, or ``sqlite:///name.db`` and
-        ``sqlite:relative/path.db`` for a file in the working directory. Options of the constructor
+        ``sqlite:relative/path.db`` for a file in the working directory; ``redis://host:port/db``,
+        ``rediss://`` with TLS, ``unix:///path/of/redis.sock``. Options of the constructor
         may follow as query parameters: ``sqlite:///path.db?poll_interval=0.05``.
 
     Raises
@@ -32,7 +33,10 @@ def open_backend(url: str) -> Backend:
     >>> open_backend("memory://")
     <InMemoryAsyncBackend memory://>
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ConfigurationError(f"the URL {url.partition(':')[0]}:... is malformed") from None
     opener = _OPENERS.get(parts.scheme)
     if opener is None:
         known = ", ".join(f"{scheme}:" for scheme in _OPENERS)
@@ -42,7 +46,8 @@ def open_backend(url: str) -> Backend:
         )
     options = parse_qsl(parts.query, keep_blank_values=True)
     if len({name for name, _ in options}) < len(options):
-        raise ConfigurationError(f"an option is given twice in {parts.scheme}://...?{parts.query}")
+        names = ", ".join(name for name, _ in options)  # not the values: some are secret
+        raise ConfigurationError(f"{parts.scheme}://...: an option is given twice ({names})")
     return opener(parts, dict(options))
 
 
@@ -77,6 +82,12 @@ def _open_sqlite(parts: SplitResult, options: dict[str, str]) -> Backend:
     return SQLiteBackend(Path(path), **converted)
 
 
+def _open_redis(parts: SplitResult, options: dict[str, str]) -> Backend:
+    from kv_dict.backends.redis import RedisBackend  # noqa: PLC0415
+
+    return RedisBackend(parts.geturl())
+
+
 def _refuse_unknown(
     scheme: str, options: dict[str, str], known: dict[str, Callable[[str], float]]
 ) -> dict[str, float]:
@@ -95,4 +106,7 @@ def _refuse_unknown(
 _OPENERS: dict[str, Callable[[SplitResult, dict[str, str]], Backend]] = {
     "memory": _open_memory,
     "sqlite": _open_sqlite,
+    "redis": _open_redis,
+    "rediss": _open_redis,
+    "unix": _open_redis,
 }
