@@ -26,6 +26,7 @@ from kv_dict.profiles import open_mapping
 
 if TYPE_CHECKING:
     from kv_dict.backends.memory import InMemoryAsyncBackend
+    from kv_dict.backends.nats import NatsBackend
     from kv_dict.backends.sqlite import SQLiteBackend
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "InMemoryAsyncBackend",
     "KVDictError",
     "LoopThreadError",
+    "NatsBackend",
     "OutcomeUnknown",
     "RemoteKVMapping",
     "SQLiteBackend",
@@ -48,6 +50,7 @@ __all__ = [
 
 _BACKENDS = {
     "InMemoryAsyncBackend": "kv_dict.backends.memory",
+    "NatsBackend": "kv_dict.backends.nats",
     "SQLiteBackend": "kv_dict.backends.sqlite",
 }
 

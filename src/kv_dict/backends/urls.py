@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from kv_dict.backend import Backend
@@ -21,6 +22,8 @@ def open_backend(url: str) -> Backend:
         ``memory://``; ``sqlite:///absolute/path.db``, or ``sqlite:///name.db`` and
         ``sqlite:relative/path.db`` for a file in the working directory. Options of the constructor
         may follow as query parameters: ``sqlite:///path.db?poll_interval=0.05``.
+        ``nats://host:4222/?bucket=kv_dict`` or ``tls://...``, with ``create_bucket=true``,
+        ``password_file=...`` and every other option of `NatsBackend`.
 
     Raises
     ------
@@ -42,7 +45,8 @@ def open_backend(url: str) -> Backend:
         )
     options = parse_qsl(parts.query, keep_blank_values=True)
     if len({name for name, _ in options}) < len(options):
-        raise ConfigurationError(f"an option is given twice in {parts.scheme}://...?{parts.query}")
+        names = ", ".join(name for name, _ in options)  # not the values: they may be secret
+        raise ConfigurationError(f"an option is given twice in {parts.scheme}://...?{names}")
     return opener(parts, dict(options))
 
 
@@ -77,9 +81,34 @@ def _open_sqlite(parts: SplitResult, options: dict[str, str]) -> Backend:
     return SQLiteBackend(Path(path), **converted)
 
 
+def _open_nats(parts: SplitResult, options: dict[str, str]) -> Backend:
+    from kv_dict.backends.nats import NatsBackend  # noqa: PLC0415
+
+    if parts.path.strip("/"):
+        raise ConfigurationError(
+            f"{parts.scheme}://.../{parts.path.strip('/')}: a bucket is named as in "
+            f"{parts.scheme}://host:4222/?bucket=kv_dict"
+        )
+    texts = (
+        "bucket", "user", "password", "token", "password_file", "credentials", "nkeys_seed",
+        "ca", "certificate", "key",
+    )  # fmt: skip
+    known: dict[str, Callable[[str], Any]] = dict.fromkeys(texts, str)
+    converted = _refuse_unknown(
+        parts.scheme, options, known | {"create_bucket": _boolean, "history": int}
+    )
+    return NatsBackend(f"{parts.scheme}://{parts.netloc}", **converted)
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError("true or false")
+    return text.lower() == "true"
+
+
 def _refuse_unknown(
-    scheme: str, options: dict[str, str], known: dict[str, Callable[[str], float]]
-) -> dict[str, float]:
+    scheme: str, options: dict[str, str], known: dict[str, Callable[[str], Any]]
+) -> dict[str, Any]:
     converted = {}
     for name, text in options.items():
         if name not in known:
@@ -94,5 +123,7 @@ def _refuse_unknown(
 
 _OPENERS: dict[str, Callable[[SplitResult, dict[str, str]], Backend]] = {
     "memory": _open_memory,
+    "nats": _open_nats,
     "sqlite": _open_sqlite,
+    "tls": _open_nats,
 }
