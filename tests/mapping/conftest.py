@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from kv_dict import Backend, InMemoryAsyncBackend, RemoteKVMapping, SQLiteBackend
+from kv_dict import (
+    Backend,
+    InMemoryAsyncBackend,
+    NatsBackend,
+    RemoteKVMapping,
+    SQLiteBackend,
+)
 from kv_dict.backend import Capabilities
 from kv_dict.model import Entry as StoredEntry
 from kv_dict.model import Operation, Put, Revision, Snapshot, WatchEvent
@@ -53,7 +59,7 @@ class AsynchronousOnly(Backend):
         self.closed = True
 
 
-@pytest.fixture(params=["memory", "sqlite", "asynchronous"])
+@pytest.fixture(params=["memory", "sqlite", "asynchronous", "nats"])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
     """A new, empty store of each kind; kept open for the whole test."""
     made: Backend
@@ -61,6 +67,12 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]
         made = InMemoryAsyncBackend()
     elif request.param == "sqlite":
         made = SQLiteBackend(tmp_path / "md.db")
+    elif request.param == "nats":
+        made = NatsBackend(
+            request.getfixturevalue("nats_url"),
+            request.getfixturevalue("bucket"),
+            create_bucket=True,
+        )
     else:
         made = AsynchronousOnly()
     keeper = RemoteKVMapping(made, "keeps-the-backend-open")

@@ -15,7 +15,7 @@ from kv_dict.backends.nats.connection import Connection, Connections
 from kv_dict.backends.nats.following import Doubt, Follower
 from kv_dict.backends.nats.options import Options
 from kv_dict.backends.nats.reading import Reader, entry_of
-from kv_dict.backends.nats.spelling import below, spell
+from kv_dict.backends.nats.spelling import LONGEST_KEY, below, spell
 from kv_dict.backends.nats.writing import MAX_OPERATIONS, Writer
 from kv_dict.errors import ConfigurationError, KVDictError
 from kv_dict.model import Entry, Operation, Revision, Snapshot, Stale, Synced, WatchEvent
@@ -94,23 +94,24 @@ class NatsBackend(Backend):
         )
         self._client = client
         self._home = _loop_of(client) if client is not None else None
-        self._bucket = Bucket(bucket, create=create_bucket, history=history, where=self.url_of(bucket))
+        where = self._options.url(bucket)
+        self._bucket = Bucket(bucket, create=create_bucket, history=history, where=where)
         self._reader = Reader(self._bucket, self.url)
         self._writer = Writer(self._bucket, self._reader, self.url)
         self._connections = Connections(self._options, client)
 
-    def url_of(self, bucket: str) -> str:
-        """Return the URL of a bucket on this server, with secrets masked."""
-        return self._options.url(bucket)
-
     @property
     def url(self) -> str:
-        return self.url_of(self._bucket.name)
+        return self._options.url(self._bucket.name)
 
     @property
     def capabilities(self) -> Capabilities:
         return Capabilities(
-            persistent=True, multi_process=True, ordered=True, max_operations=MAX_OPERATIONS
+            persistent=True,
+            multi_process=True,
+            ordered=True,
+            max_operations=MAX_OPERATIONS,
+            longest_key=LONGEST_KEY,
         )
 
     # -- operations ------------------------------------------------------------------------------
@@ -171,9 +172,7 @@ class NatsBackend(Backend):
         self.check_open()
         check_operations(operations)
 
-        async def work(
-            connection: Connection, deadline: float
-        ) -> tuple[Revision | None, ...]:
+        async def work(connection: Connection, deadline: float) -> tuple[Revision | None, ...]:
             return await self._writer.commit(connection, operations, deadline)
 
         return await self._run(work, timeout)
@@ -236,11 +235,11 @@ class NatsBackend(Backend):
                         yield event
             except (Doubt, KVDictError, BucketMissing) as error:
                 self.check_open()
-                if isinstance(error, BucketMissing):
-                    error = await self._missing(connection)
+                missing = isinstance(error, BucketMissing)
+                why = str(await self._missing(connection) if missing else error)
                 if not stale:
                     stale = True
-                    yield Stale(follower.fresh, str(error))
+                    yield Stale(follower.fresh, why)
             self.check_open()
             await asyncio.sleep(REPAIR_PAUSE)
             self.check_open()

@@ -18,7 +18,7 @@ NAME_IN_USE: Final = 10058
 NOT_ENABLED: Final = (10039, 10076)
 
 
-class BucketMissing(Exception):  # noqa: N818 - never leaves this package
+class BucketMissing(Exception):  # never leaves this package
     """There is no such stream; nothing was written."""
 
 
@@ -142,9 +142,7 @@ class Bucket:
         # A server before 2.12 refuses nothing that it does not know, and has no atomic batches.
         await self.abilities(connection, deadline)
 
-    async def _make(
-        self, connection: Connection, config: dict[str, Any], deadline: float
-    ) -> None:
+    async def _make(self, connection: Connection, config: dict[str, Any], deadline: float) -> None:
         message = await connection.ask(
             f"$JS.API.STREAM.CREATE.{self.stream}", json.dumps(config).encode(), deadline=deadline
         )

@@ -34,7 +34,7 @@ RETRY_PAUSE: Final = 0.05
 Receiver = Callable[[Msg | Exception], None]
 
 
-class NoReply(Exception):  # noqa: N818 - never leaves this package
+class NoReply(Exception):  # never leaves this package
     """A request was sent, or may have been, and its answer did not come."""
 
 
@@ -96,6 +96,11 @@ class Connection:
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(CLOSE_PATIENCE / 2):
                     await self.client.close()
+                    # A client that was cancelled while it closed takes itself for closed.
+                    transport = self.client._transport
+                    if transport is not None:
+                        transport.close()
+                        await transport.wait_closed()
 
     def _finish(self) -> None:
         self.dead = True

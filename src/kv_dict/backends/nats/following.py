@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import time
 from collections.abc import AsyncGenerator
@@ -13,7 +12,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from kv_dict.backends.delivered import Delivered
-from kv_dict.backends.nats.bucket import Bucket, BucketMissing, BucketState
+from kv_dict.backends.nats.bucket import Bucket, BucketState
 from kv_dict.backends.nats.connection import Connection
 from kv_dict.backends.nats.reading import Reader, is_tombstone
 from kv_dict.backends.nats.spelling import below, read_name
@@ -39,7 +38,7 @@ REQUEST_TIMEOUT: Final = 2.0
 CONSUMER_LIFE: Final = 30.0
 
 
-class Doubt(Exception):  # noqa: N818 - stays in this package
+class Doubt(Exception):  # stays in this package
     """Whether nothing was missed is no longer sure; the message says why."""
 
 
@@ -105,9 +104,7 @@ class Follower:
         finally:
             await stream.close()
 
-    async def _difference(
-        self, connection: Connection, stream: _Stream
-    ) -> list[Entry | Deletion]:
+    async def _difference(self, connection: Connection, stream: _Stream) -> list[Entry | Deletion]:
         """Compare with a snapshot; what the consumer has to tell from before it is no news."""
         deadline = connection.loop.time() + SNAPSHOT_TIMEOUT
         view = await self._reader.view(connection, [self._filter], deadline)
@@ -275,5 +272,3 @@ class _Stream:
         told = headers.get("Nats-Last-Consumer")
         if told is not None and int(told) != self._count:
             self._fail("a change was lost on the way")
-
-

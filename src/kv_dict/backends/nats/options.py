@@ -54,12 +54,13 @@ class Options:
         if not hosts:
             raise ConfigurationError(f"{scheme}:// names no host: nats://localhost:4222")
         login = rest.rpartition("@")[0]
-        if login:
-            name, colon, secret = login.partition(":")
-            if colon:
-                given = {"user": unquote(name), "password": unquote(secret)} | _given(given)
-            else:
-                given = {"token": unquote(name)} | _given(given)
+        name, colon, secret = login.partition(":")
+        told: dict[str, str] = {}
+        if colon:
+            told = {"user": unquote(name), "password": unquote(secret)}
+        elif login:
+            told = {"token": unquote(name)}
+        told |= {option: value for option, value in given.items() if value is not None}
         for host in hosts:
             try:
                 port = urlsplit(f"{scheme}://{host}").port
@@ -70,7 +71,7 @@ class Options:
         options = cls(
             servers=tuple(f"{scheme}://{host}" for host in hosts),
             shown=f"{scheme}://{'***@' if login else ''}{','.join(hosts)}",
-            **_given(given),
+            **told,
         )
         options.check()
         return options
@@ -132,10 +133,6 @@ class Options:
                 f"{error}"
             ) from error
         return context
-
-
-def _given(options: dict[str, str | None]) -> dict[str, str]:
-    return {name: value for name, value in options.items() if value is not None}
 
 
 def _text(path: str, option: str) -> str:

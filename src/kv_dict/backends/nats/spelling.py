@@ -28,9 +28,12 @@ from typing import Final
 
 from kv_dict.errors import EncodeError
 
-__all__ = ["below", "read_name", "spell"]
+__all__ = ["LONGEST_KEY", "below", "read_name", "spell"]
 
-LONGEST: Final = 3000
+LONGEST_KEY: Final = 1000
+"""Bytes of UTF-8 that have a name, whatever they are."""
+
+LONGEST: Final = 3 * LONGEST_KEY + 2
 """Characters of a name. A server's control line has 4,096 in all, the rest is for the reply."""
 
 _PLAIN: Final = re.compile(r"(?!_kv)[-/_a-zA-Z0-9]+(?::[-/_a-zA-Z0-9]+)*", re.ASCII)
@@ -72,7 +75,7 @@ def read_name(name: str) -> str | None:
     """Return the stored key that `name` spells, None if it is no key's name."""
     if "=" not in name:
         return None if name.startswith("_kv") else name.replace(".", ":")
-    tokens = ["" if token == "=" else token for token in name.split(".")]
+    tokens = ["" if part == "=" else part for part in name.split(".")]
     try:
         key = _ESCAPES.sub(_unescape, ":".join(tokens))
         return key if spell(key) == name else None

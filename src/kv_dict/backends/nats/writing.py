@@ -57,7 +57,7 @@ class _Message:
         return headers
 
 
-class _Refused(Exception):  # noqa: N818 - stays in here
+class _Refused(Exception):  # stays in here
     """A guard did not hold; nothing was written."""
 
 
@@ -194,8 +194,8 @@ class Writer:
             carrier = None
             for number, message in enumerate(messages):
                 if message.value is None and message.subject in inside:
-                    messages[number] = message = replace(message, expected=None)
-                if carrier is None and message.expected is None:
+                    messages[number] = replace(message, expected=None)
+                if carrier is None and messages[number].expected is None:
                     carrier = number
             if carrier is not None:
                 highest = max((found.sequence for found in under[prefix]), default=0)
@@ -344,11 +344,7 @@ class Writer:
                     conflicts.append(operation.key)
                 elif message is not None:
                     absent[operation.key] = message.sequence
-            elif (
-                message is None
-                or message.value is None
-                or message.sequence != operation.expected
-            ):
+            elif message is None or message.value is None or message.sequence != operation.expected:
                 conflicts.append(operation.key)
         if conflicts:
             raise ConflictError(f"changed by somebody else: {', '.join(conflicts)}", conflicts)
