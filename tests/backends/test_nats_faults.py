@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -88,9 +90,7 @@ def test_each_key_has_one_name(key: str, other: str) -> None:
     assert name
     assert not name.startswith((".", "_kv"))
     assert ".." not in name
-    assert set(name) <= set(
-        "-/_=.abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-    )
+    assert set(name) <= set("-/_=.abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 
 
 @given(KEYS, KEYS)
@@ -166,7 +166,11 @@ def test_more_keys_than_one_answer_holds(backend: NatsBackend) -> None:
     assert entries(backend, "p:") == {f"p:{n:04}": b"%d" % n for n in range(1100)}
     with RemoteKVMapping(backend, "p") as md:
         assert len(md) == 1100
+        md.clear()  # more than a batch takes
+        assert len(md) == 0
     backend.retain()
+    assert entries(backend) == {"q": b"1"}
+    commit(backend, Put("p:0000", b"1", ABSENT))
 
 
 def test_a_tombstone_or_its_purge_is_absence(
@@ -200,6 +204,49 @@ def test_a_child_that_came_into_being_meanwhile_is_not_left(backend: NatsBackend
     for thread in threads:
         thread.join()
     assert len(entries(backend, "t:")) == 1
+
+
+def test_more_than_a_batch_takes_is_refused_as_a_whole(backend: NatsBackend) -> None:
+    for start in (0, 550):
+        commit(backend, *(Put(f"p:{n:04}", b"1") for n in range(start, start + 550)))
+    with pytest.raises(Unsupported, match="1000 together"):
+        commit(backend, DeletePrefix("p:"), Put("p", b"1"))
+    with pytest.raises(Unsupported, match="1000 at most"):
+        commit(backend, *(Put(f"q:{n}", b"1") for n in range(1001)))
+    assert len(entries(backend)) == 1100
+
+
+def test_an_assignment_costs_one_look_and_one_message(
+    nats_url: str, bucket: str, backend: NatsBackend
+) -> None:
+    commit(backend, Put("ep1:a", b"1"))
+
+    async def work() -> None:
+        client = await nats.connect(nats_url)
+        for ending in ("DIRECT.GET.", "STREAM.MSG.GET.", "STREAM.INFO."):
+            seen = asked.setdefault(ending, [])
+
+            async def note(message, seen=seen) -> None:
+                seen.append(message)
+
+            await client.subscribe(f"$JS.API.{ending}KV_{bucket}", cb=note)
+        written = asked.setdefault("written", [])
+
+        async def note_written(message) -> None:
+            written.append(message)
+
+        await client.subscribe(f"$KV.{bucket}.>", cb=note_written)
+        await client.flush()
+        await asyncio.to_thread(commit, backend, DeletePrefix("ep1:a:"), Put("ep1:a", b"2"))
+        await asyncio.to_thread(face_of(backend).read, "ep1:a", timeout=T)
+        await client.flush()
+        await client.close()
+
+    asked: dict[str, list] = {}
+    face_of(backend).snapshot("", timeout=T)  # so that it knows what the bucket can do
+    asyncio.run(work())
+    counts = {ending: len(messages) for ending, messages in asked.items()}
+    assert counts == {"DIRECT.GET.": 1, "STREAM.MSG.GET.": 1, "STREAM.INFO.": 0, "written": 1}
 
 
 # -- outages -----------------------------------------------------------------------------------
@@ -258,7 +305,9 @@ def test_no_acknowledged_write_is_lost_by_kills(server: NatsServer, own: NatsBac
         while not stop.is_set():
             n += 1
             try:
-                face.commit([Put(f"w{number}:a", b"%d" % n), Put(f"w{number}:b", b"%d" % n)], timeout=5)
+                face.commit(
+                    [Put(f"w{number}:a", b"%d" % n), Put(f"w{number}:b", b"%d" % n)], timeout=5
+                )
             except (Unavailable, OutcomeUnknown):
                 continue
             acknowledged[number]["n"] = n
@@ -423,6 +472,41 @@ def test_secrets_are_shown_nowhere(tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError) as refused:
             open_backend(url)
         assert secret not in str(refused.value)
+
+
+def test_a_missing_driver_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['nats'] = None\n"
+        "from kv_dict import ConfigurationError, open_mapping\n"
+        "try: open_mapping('nats://localhost/', entry_point='ep1')\n"
+        "except ConfigurationError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "pip install 'kv-dict[nats]'" in done.stdout
+
+
+def test_a_forked_child_makes_a_connection_of_its_own(nats_url: str, bucket: str) -> None:
+    code = f"""
+import os
+from kv_dict import NatsBackend, RemoteKVMapping
+md = RemoteKVMapping(NatsBackend({nats_url!r}, {bucket!r}, create_bucket=True), "ep1")
+md["n"] = 1
+child = os.fork()
+if child == 0:
+    md["child"] = md["n"] + 1
+    os._exit(0)
+_, status = os.waitpid(child, 0)
+md["parent"] = 3
+print(status, dict(md))
+md.close()
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.stdout == "0 {'child': 2, 'n': 1, 'parent': 3}\n", done.stderr
 
 
 def test_a_server_that_wants_a_password(tmp_path: Path) -> None:

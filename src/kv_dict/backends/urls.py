@@ -86,7 +86,7 @@ def _open_nats(parts: SplitResult, options: dict[str, str]) -> Backend:
 
     if parts.path.strip("/"):
         raise ConfigurationError(
-            f"{parts.scheme}://.../{parts.path.strip('/')}: a bucket is named as in "
+            f"{parts.scheme}://host:4222/... takes no path; a bucket is named as in "
             f"{parts.scheme}://host:4222/?bucket=kv_dict"
         )
     texts = (

@@ -11,19 +11,14 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Final
 
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import ConnectionClosedError, OutboundBufferLimitError
+from nats.errors import Error as NatsError
+
 from kv_dict.backends.nats.options import Options
 from kv_dict.errors import ClosedError, ConfigurationError, KVDictError, Unavailable
-
-try:
-    from nats.aio.client import Client
-    from nats.aio.msg import Msg
-    from nats.aio.subscription import Subscription
-    from nats.errors import ConnectionClosedError, OutboundBufferLimitError
-    from nats.errors import Error as NatsError
-except ImportError as error:  # pragma: no cover - the extra is installed where tests run
-    raise ConfigurationError(
-        "NatsBackend needs the package nats-py: pip install 'kv-dict[nats]'"
-    ) from error
 
 __all__ = ["Connection", "Connections", "NoReply"]
 
@@ -89,6 +84,8 @@ class Connection:
             await self._over.wait()
         except KVDictError as error:
             self._failure = error
+        except ImportError as error:
+            self._failure = ConfigurationError(f"{error}: pip install 'kv-dict[nats]'")
         except (OSError, NatsError, ValueError) as error:
             self._failure = Unavailable(f"{self._options.shown}: {error}")
         finally:
@@ -97,7 +94,7 @@ class Connection:
                 async with asyncio.timeout(CLOSE_PATIENCE / 2):
                     await self.client.close()
                     # A client that was cancelled while it closed takes itself for closed.
-                    transport = self.client._transport
+                    transport: Any = self.client._transport
                     if transport is not None:
                         transport.close()
                         await transport.wait_closed()

@@ -104,6 +104,11 @@ class Writer:
                 messages, places = self._plan(operations, absent, under, {})
             if not messages:
                 return (None,) * len(operations)
+            if len(messages) > MAX_OPERATIONS and len(operations) == len(prefixes) == 1:
+                (prefix,) = prefixes
+                if not prefix or prefix.endswith(":"):
+                    await self._purge(connection, prefixes[prefix], deadline)
+                    return (None,)
             try:
                 first = await self._send(connection, operations, messages, deadline)
             except _Refused:
@@ -274,6 +279,27 @@ class Writer:
             sequence = told["seq"]
             break
         return int(sequence) - len(early)
+
+    async def _purge(self, connection: Connection, selected: str, deadline: float) -> None:
+        """Remove more keys than a batch takes: all at once, and without a trace for a consumer.
+
+        Watches notice by comparing; ``nats kv watch`` does not.
+        """
+        try:
+            answer = await connection.request(
+                f"$JS.API.STREAM.PURGE.{self._bucket.stream}",
+                json.dumps({"filter": selected}).encode(),
+                deadline=deadline,
+            )
+        except NoReply as error:
+            raise OutcomeUnknown(
+                f"{self._where}: {error}; the keys may or may not have been removed"
+            ) from None
+        if answer.headers and answer.headers.get("Status") == "503":
+            raise Unavailable(f"{self._where}: JetStream does not answer; nothing was written")
+        told = json.loads(answer.data)
+        if "error" in told:
+            raise self._refusal(told["error"])
 
     def _refusal(self, error: dict[str, Any]) -> Exception:
         code = error.get("err_code")
