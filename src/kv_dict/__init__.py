@@ -26,6 +26,7 @@ from kv_dict.profiles import open_mapping
 
 if TYPE_CHECKING:
     from kv_dict.backends.memory import InMemoryAsyncBackend
+    from kv_dict.backends.postgres import PostgresBackend
     from kv_dict.backends.sqlite import SQLiteBackend
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "KVDictError",
     "LoopThreadError",
     "OutcomeUnknown",
+    "PostgresBackend",
     "RemoteKVMapping",
     "SQLiteBackend",
     "Unavailable",
@@ -48,6 +50,7 @@ __all__ = [
 
 _BACKENDS = {
     "InMemoryAsyncBackend": "kv_dict.backends.memory",
+    "PostgresBackend": "kv_dict.backends.postgres",
     "SQLiteBackend": "kv_dict.backends.sqlite",
 }
 

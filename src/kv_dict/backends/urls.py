@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from typing import Any
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 from kv_dict.backend import Backend
 from kv_dict.errors import ConfigurationError
@@ -19,8 +20,10 @@ def open_backend(url: str) -> Backend:
     ----------
     url : str
         ``memory://``; ``sqlite:///absolute/path.db``, or ``sqlite:///name.db`` and
-        ``sqlite:relative/path.db`` for a file in the working directory. Options of the constructor
-        may follow as query parameters: ``sqlite:///path.db?poll_interval=0.05``.
+        ``sqlite:relative/path.db`` for a file in the working directory;
+        ``postgresql://user@host/database``. Options of the constructor may follow as query
+        parameters: ``sqlite:///path.db?poll_interval=0.05``,
+        ``postgresql://user@host/database?table=kv_store&create_table=true&sslmode=require``.
 
     Raises
     ------
@@ -42,7 +45,10 @@ def open_backend(url: str) -> Backend:
         )
     options = parse_qsl(parts.query, keep_blank_values=True)
     if len({name for name, _ in options}) < len(options):
-        raise ConfigurationError(f"an option is given twice in {parts.scheme}://...?{parts.query}")
+        twice = sorted({name for name, _ in options if [n for n, _ in options].count(name) > 1})
+        raise ConfigurationError(
+            f"an option is given twice in {parts.scheme}://...: {', '.join(twice)}"
+        )
     return opener(parts, dict(options))
 
 
@@ -77,6 +83,37 @@ def _open_sqlite(parts: SplitResult, options: dict[str, str]) -> Backend:
     return SQLiteBackend(Path(path), **converted)
 
 
+def _open_postgres(parts: SplitResult, options: dict[str, str]) -> Backend:
+    from kv_dict.backends.postgres import PostgresBackend  # noqa: PLC0415
+
+    own: dict[str, Any] = {}
+    for name, convert in _OF_POSTGRES.items():
+        if name in options:
+            try:
+                own[name] = convert(options.pop(name))
+            except ValueError as error:
+                raise ConfigurationError(f"postgresql://...?{name}=: {error}") from None
+    # What is left is for the server and its client library: sslmode, target_session_attrs, ...
+    query = urlencode(options, quote_via=quote)
+    return PostgresBackend(parts._replace(query=query).geturl(), **own)
+
+
+def _true_or_false(text: str) -> bool:
+    found = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if text.lower() not in found:
+        raise ValueError(f"{text!r} is neither true nor false")
+    return found[text.lower()]
+
+
+_OF_POSTGRES: dict[str, Callable[[str], object]] = {
+    "table": str,
+    "create_table": _true_or_false,
+    "password_file": str,
+    "statement_cache_size": int,
+    "max_connections": int,
+}
+
+
 def _refuse_unknown(
     scheme: str, options: dict[str, str], known: dict[str, Callable[[str], float]]
 ) -> dict[str, float]:
@@ -95,4 +132,6 @@ def _refuse_unknown(
 _OPENERS: dict[str, Callable[[SplitResult, dict[str, str]], Backend]] = {
     "memory": _open_memory,
     "sqlite": _open_sqlite,
+    "postgresql": _open_postgres,
+    "postgres": _open_postgres,
 }
