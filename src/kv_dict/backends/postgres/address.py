@@ -75,6 +75,12 @@ class Address:
             password_file=None if password_file is None else Path(password_file).expanduser(),
         )
 
+    def with_secrets(self) -> str:
+        """Return the whole DSN."""
+        secrets = {"password": self.password, "sslpassword": self.ssl_password}
+        query = urlencode({n: v for n, v in secrets.items() if v is not None}, quote_via=quote)
+        return f"{self.dsn}{'&' if '?' in self.dsn else '?'}{query}" if query else self.dsn
+
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of `asyncpg.connect`."""
         found: dict[str, Any] = {"dsn": self.dsn}

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
 from kv_dict.backends.delivered import Delivered
 from kv_dict.backends.postgres.connections import Connection
-from kv_dict.backends.postgres.explain import DRIVER_ERRORS
 from kv_dict.backends.postgres.schema import REACH
 from kv_dict.backends.postgres.statements import Statements, entry_of, event_of
 from kv_dict.errors import ConfigurationError
@@ -121,7 +119,3 @@ class Follower:
             raise ConfigurationError(f"table {self._statements.table} is gone")
         revision, store, oid = tuple(rows[0])[-_LAST:]
         return revision, (store, oid)
-
-
-FAILURES: Final[tuple[type[BaseException], ...]] = (*DRIVER_ERRORS, OSError)
-Home = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
