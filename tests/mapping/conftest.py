@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from kv_dict import Backend, InMemoryAsyncBackend, RemoteKVMapping, SQLiteBackend
+from kv_dict import Backend, InMemoryAsyncBackend, PostgresBackend, RemoteKVMapping, SQLiteBackend
 from kv_dict.backend import Capabilities
 from kv_dict.model import Entry as StoredEntry
 from kv_dict.model import Operation, Put, Revision, Snapshot, WatchEvent
+from kv_dict.testing.postgres import new_table, server_url
 
 
 class AsynchronousOnly(Backend):
@@ -53,7 +54,7 @@ class AsynchronousOnly(Backend):
         self.closed = True
 
 
-@pytest.fixture(params=["memory", "sqlite", "asynchronous"])
+@pytest.fixture(params=["memory", "sqlite", "asynchronous", "postgres"])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
     """A new, empty store of each kind; kept open for the whole test."""
     made: Backend
@@ -61,6 +62,8 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]
         made = InMemoryAsyncBackend()
     elif request.param == "sqlite":
         made = SQLiteBackend(tmp_path / "md.db")
+    elif request.param == "postgres":
+        made = PostgresBackend(server_url(), new_table(), create_table=True)
     else:
         made = AsynchronousOnly()
     keeper = RemoteKVMapping(made, "keeps-the-backend-open")

@@ -12,6 +12,7 @@ import tempfile
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 
@@ -24,7 +25,7 @@ _numbers = itertools.count()
 
 @functools.cache
 def server_url() -> str:
-    """The URL of the server of this session: KV_DICT_TEST_POSTGRES_URL, or a new one."""
+    """Return the URL of this session's server: KV_DICT_TEST_POSTGRES_URL, or of a new one."""
     given = os.environ.get("KV_DICT_TEST_POSTGRES_URL")
     if given:
         return given
@@ -37,7 +38,7 @@ def server_url() -> str:
 
 
 def new_table() -> str:
-    """The name of a table that nobody has used."""
+    """Return the name of a table that nobody has used."""
     return f"kv_{os.getpid()}_{next(_numbers)}"
 
 
@@ -51,22 +52,29 @@ class Elsewhere:
         self._thread.start()
         self.connection = self.run(lambda: asyncpg.connect(url, command_timeout=15))
 
-    def run(self, work: Callable[[], Awaitable]) -> object:
-        async def there() -> object:
+    def run(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        """Run a coroutine there."""
+
+        async def there() -> Any:
             return await work()
 
         return asyncio.run_coroutine_threadsafe(there(), self._loop).result(20)
 
     def execute(self, statement: str, *values: object) -> str:
-        return self.run(lambda: self.connection.execute(statement, *values))
+        """Execute SQL."""
+        return str(self.run(lambda: self.connection.execute(statement, *values)))
 
-    def fetch(self, statement: str, *values: object) -> list[asyncpg.Record]:
-        return self.run(lambda: self.connection.fetch(statement, *values))
+    def fetch(self, statement: str, *values: object) -> list[Any]:
+        """Return rows."""
+        return list(self.run(lambda: self.connection.fetch(statement, *values)))
 
     def reconnect(self) -> None:
+        """Connect again, after a restart."""
         self.connection = self.run(lambda: asyncpg.connect(self._url, command_timeout=15))
 
     def close(self) -> None:
+        """Disconnect, and end the thread."""
+
         async def end() -> None:
             self.connection.terminate()
             await asyncio.sleep(0)
@@ -78,7 +86,7 @@ class Elsewhere:
 
 
 def spelt(key: str) -> str:
-    """A key as the page on the tables says that it is stored."""
+    """Return a key as it is documented to be stored."""
     return key.replace("\x01", "\x01\x02").replace("\x00", "\x01\x01")
 
 

@@ -38,6 +38,9 @@ class Connections(Protocol):
     async def close(self) -> None:
         """Let go of all."""
 
+    def abandon(self) -> None:
+        """Let go of all, where their loop has ended."""
+
 
 class LoopConnections:
     """Connections of one event loop: up to `limit` at a time, the last used first.
@@ -83,7 +86,6 @@ class LoopConnections:
         await self._ending.aclose()
 
     def abandon(self) -> None:
-        """Close the sockets of a loop that ended without closing them."""
         self._closed = True
         while self._idle:
             _, connection = self._idle.pop()
@@ -118,6 +120,9 @@ class ClientConnections:
 
     async def close(self) -> None:
         """Nothing: it is the user's."""
+
+    def abandon(self) -> None:
+        """Nothing."""
 
 
 async def _works(connection: Connection) -> bool:

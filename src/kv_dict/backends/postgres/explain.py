@@ -77,7 +77,7 @@ def _plainly(error: BaseException) -> str:
         return "nobody listens there; is the server running?"
     if isinstance(error, asyncpg.PostgresError):
         return f"PostgreSQL says: {error} ({error.sqlstate})"
-    return f"the connection failed ({error or type(error).__name__})"
+    return f"the connection failed ({str(error) or type(error).__name__})"
 
 
 _REASONS = {

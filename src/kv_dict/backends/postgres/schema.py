@@ -3,9 +3,10 @@
 The triggers, not the program, count revisions: so a row that somebody changes with psql is seen by
 every watch and fails every stale guard, like any other write.
 
-Every statement that writes first locks the one row of the clock, until its transaction ends. So
-revisions are committed in the order in which they were given, and no two writers wait for each
-other in a circle: each has the table first, then the clock, then rows.
+The first statement of a transaction that writes advances the clock, whose one row is then locked
+until the transaction ends. So revisions are committed in the order in which they were given, and
+no two writers wait for each other in a circle: each has the table first, then the clock, then rows.
+All that one transaction writes has one revision.
 """
 
 from __future__ import annotations
@@ -32,8 +33,7 @@ A watch that has not read for longer compares with a snapshot instead.
 
 # A revision is the time in units of 1/1024 millisecond, or one more than the last if that is later.
 # Counting from 1 would give two tables, or a table and its backup, the same revisions for different
-# values, and a guard taken from the one would hold in the other. All rows that one statement
-# writes share a revision.
+# values, and a guard taken from the one would hold in the other.
 _NOW: Final = "((extract(epoch FROM clock_timestamp()) * 1000)::int8 << 10)"
 
 _ENTRIES: Final = """
@@ -65,8 +65,10 @@ INSERT INTO {clock} VALUES (true, {now}, gen_random_uuid(), {version});
 
 CREATE FUNCTION {begin}() RETURNS trigger LANGUAGE plpgsql AS $kv_dict$
 BEGIN
-    UPDATE {clock} SET revision = greatest(revision + 1, {now});
-    PERFORM pg_notify({channel}, '');
+    IF NOT EXISTS (SELECT FROM {clock} c WHERE c.xmin = pg_current_xact_id()::xid) THEN
+        UPDATE {clock} SET revision = greatest(revision + 1, {now});
+        PERFORM pg_notify({channel}, '');
+    END IF;
     IF TG_OP = 'TRUNCATE' THEN
         INSERT INTO {tombstones}
             SELECT e.k, c.revision, clock_timestamp() FROM {table} e, {clock} c
@@ -101,13 +103,13 @@ CREATE TRIGGER kv_dict_bury AFTER DELETE ON {table} REFERENCING OLD TABLE AS gon
     FOR EACH STATEMENT EXECUTE FUNCTION {bury}();
 
 CREATE FUNCTION {commit}(
-    patience text, guarded text[], guards int8[], starts text[], ends text[], deleted text[],
-    keys text[], vals text[], OUT written int8, OUT conflicts text[]
+    patience text, guarded text[], guards int8[], starts text[], ends text[], endless text,
+    deleted text[], keys text[], vals text[], OUT written int8, OUT conflicts text[]
 ) LANGUAGE plpgsql AS $kv_dict$
 BEGIN
     PERFORM set_config('lock_timeout', patience, true);
     LOCK TABLE {table} IN ROW EXCLUSIVE MODE;
-    PERFORM FROM {clock} FOR UPDATE;
+    UPDATE {clock} SET revision = greatest(revision + 1, {now}) RETURNING revision INTO written;
     IF guarded IS NOT NULL THEN
         SELECT array_agg(g.k) INTO conflicts FROM unnest(guarded, guards) AS g(k, guard)
             LEFT JOIN {table} e ON e.k = g.k COLLATE "C"
@@ -116,29 +118,30 @@ BEGIN
             RETURN;
         END IF;
     END IF;
-    FOR i IN 1 .. coalesce(array_length(starts, 1), 0) LOOP
-        IF ends[i] IS NULL THEN
-            DELETE FROM {table} e WHERE e.k >= starts[i] COLLATE "C";
-        ELSIF EXISTS (SELECT FROM {table} e
-                WHERE e.k >= starts[i] COLLATE "C" AND e.k < ends[i] COLLATE "C") THEN
-            DELETE FROM {table} e
-                WHERE e.k >= starts[i] COLLATE "C" AND e.k < ends[i] COLLATE "C";
-        END IF;
-    END LOOP;
+    PERFORM pg_notify({channel}, '');
+    IF starts IS NOT NULL AND EXISTS (
+        SELECT FROM unnest(starts, ends) AS r(s, e), {table} t
+            WHERE t.k >= r.s COLLATE "C" AND t.k < r.e COLLATE "C"
+    ) THEN
+        DELETE FROM {table} t USING unnest(starts, ends) AS r(s, e)
+            WHERE t.k >= r.s COLLATE "C" AND t.k < r.e COLLATE "C";
+    END IF;
+    IF endless IS NOT NULL THEN
+        DELETE FROM {table} t WHERE t.k >= endless COLLATE "C";
+    END IF;
     IF deleted IS NOT NULL THEN
-        DELETE FROM {table} e WHERE e.k = ANY (deleted COLLATE "C");
+        DELETE FROM {table} t WHERE t.k = ANY (deleted COLLATE "C");
     END IF;
     IF array_length(keys, 1) = 1 THEN
-        UPDATE {table} e SET v = vals[1] WHERE e.k = keys[1] COLLATE "C";
+        UPDATE {table} t SET v = vals[1] WHERE t.k = keys[1] COLLATE "C";
         IF NOT FOUND THEN
             INSERT INTO {table} (k, v) VALUES (keys[1], vals[1]);
         END IF;
     ELSIF keys IS NOT NULL THEN
-        INSERT INTO {table} (k, v) SELECT * FROM unnest(keys, vals)
-            ON CONFLICT (k) DO UPDATE SET v = excluded.v;
-    END IF;
-    IF keys IS NOT NULL THEN
-        SELECT c.revision INTO written FROM {clock} c;
+        UPDATE {table} t SET v = p.v FROM unnest(keys, vals) AS p(k, v)
+            WHERE t.k = p.k COLLATE "C";
+        INSERT INTO {table} (k, v) SELECT p.k, p.v FROM unnest(keys, vals) AS p(k, v)
+            WHERE NOT EXISTS (SELECT FROM {table} t WHERE t.k = p.k COLLATE "C");
     END IF;
 END $kv_dict$;
 """

@@ -42,7 +42,7 @@ class Statements:
         name, clock, graves = (self.table.sql(s) for s in ("", "_clock", "_tombstones"))
         if self.counted:
             key = "e.k"
-            columns = "e.k, e.v, e.revision, extract(epoch FROM e.time)::float8"
+            columns = "e.k, e.v, e.revision, date_part('epoch', e.time)"
         else:
             key = 'e.k::text COLLATE "C"'
             value = "convert_from(e.v, 'UTF8')" if layout.value_type == "bytea" else "e.v::text"
@@ -63,7 +63,7 @@ class Statements:
             self._since = [
                 f"SELECT n.*, {point} FROM {clock} c LEFT JOIN ("
                 f"SELECT {columns}, false AS gone FROM {name} e WHERE e.revision > $4 AND {where} "
-                "UNION ALL SELECT e.k, NULL, e.revision, extract(epoch FROM e.time)::float8, true "
+                "UNION ALL SELECT e.k, NULL, e.revision, date_part('epoch', e.time), true "
                 f"FROM {graves} e WHERE e.revision > $4 AND {where}) n ON true "
                 "ORDER BY n.revision, n.gone DESC"
                 for where in (
@@ -79,7 +79,7 @@ class Statements:
             self._since = []
         self.commit = (
             f"SELECT written, conflicts FROM {self.table.sql('_commit')}"
-            "($1, $2, $3, $4, $5, $6, $7, $8)"
+            "($1, $2, $3, $4, $5, $6, $7, $8, $9)"
         )
         self.ping = f"SELECT 1 FROM {name} LIMIT 1"
 

@@ -36,14 +36,14 @@ class TableName:
         ConfigurationError
             It is no such name.
         """
-        found = _NAME.fullmatch(text) if isinstance(text, str) else None
+        found = _NAME.fullmatch(text) if text else None
         if found is None:
             raise ConfigurationError(
                 f"table={text!r} is not the name of a table; give one like kv_store, "
                 'schema.kv_store or "Any Name" in double quotes (without $)'
             )
-        schema, name = (None if part is None else _exact(part) for part in found.groups())
-        assert name is not None  # noqa: S101 - the pattern's second group takes part in any match
+        schema = None if found[1] is None else _exact(found[1])
+        name = _exact(found[2])
         if len(name.encode()) > _LONGEST or len((schema or "").encode()) > 63:
             raise ConfigurationError(f"table={text!r} is too long: up to {_LONGEST} bytes")
         return cls(schema, name)

