@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -87,9 +88,13 @@ def batches(operations: Sequence[Operation]) -> Batch:
     """
     batch = Batch()
     step = batch.steps[0]
+    put = sorted([spell_key(op.key) for op in operations if isinstance(op, Put)])
     for operation in operations:
         if isinstance(operation, DeletePrefix):
-            if any(key.startswith(spell_key(operation.prefix)) for key in step.keys):
+            start = spell_key(operation.prefix)
+            at = bisect.bisect_left(put, start)
+            among = at < len(put) and put[at].startswith(start)
+            if among and any(key.startswith(start) for key in step.keys):
                 step = _Step()
                 batch.steps.append(step)
             step.prefixes.append(operation.prefix)

@@ -107,7 +107,8 @@ CREATE FUNCTION {commit}(
     deleted text[], keys text[], vals text[], OUT written int8, OUT conflicts text[]
 ) LANGUAGE plpgsql AS $kv_dict$
 BEGIN
-    PERFORM set_config('lock_timeout', patience, true);
+    -- Statistics of a young table mislead the planner: a thousand prefixes would each read it all.
+    PERFORM set_config('lock_timeout', patience, true), set_config('enable_seqscan', 'off', true);
     LOCK TABLE {table} IN ROW EXCLUSIVE MODE;
     UPDATE {clock} SET revision = greatest(revision + 1, {now}) RETURNING revision INTO written;
     IF guarded IS NOT NULL THEN
