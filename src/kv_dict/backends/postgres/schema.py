@@ -25,16 +25,16 @@ __all__ = ["REACH", "VERSION", "Layout", "Shape", "creation_sql", "look", "make"
 
 VERSION: Final = 1
 
-REACH: Final = 3600 * 1000 << 10
+REACH: Final = 3600 * 1_000_000
 """How far back, in revisions, deletions are remembered: an hour.
 
 A watch that has not read for longer compares with a snapshot instead.
 """
 
-# A revision is the time in units of 1/1024 millisecond, or one more than the last if that is later.
+# A revision is the time in microseconds, or one more than the last if that is later.
 # Counting from 1 would give two tables, or a table and its backup, the same revisions for different
 # values, and a guard taken from the one would hold in the other.
-_NOW: Final = "((extract(epoch FROM clock_timestamp()) * 1000)::int8 << 10)"
+_NOW: Final = "(extract(epoch FROM clock_timestamp()) * 1000000)::int8"
 
 _ENTRIES: Final = """
 CREATE TABLE {table} (

@@ -91,7 +91,7 @@ class Store:
         self._wakes: set[Wake] = set()
         self._statements: Statements | None = None
 
-    # -- reading and committing -------------------------------------------------------------------
+    # -- reading and committing --------------------------------------------------------------------
 
     async def fetch(self, ask: Ask, timeout: float) -> list[Any]:
         """Return the rows that `ask` asks of the table."""
@@ -183,7 +183,7 @@ class Store:
             self._statements = None  # look again next time: somebody may have put it right
         return explained
 
-    # -- the table --------------------------------------------------------------------------------
+    # -- the table ---------------------------------------------------------------------------------
 
     async def prepare(self) -> Statements:
         """Look at the table, and make it if that was asked for."""
@@ -207,7 +207,7 @@ class Store:
         self._statements = Statements(layout)
         return self._statements
 
-    # -- loops and connections --------------------------------------------------------------------
+    # -- loops and connections ---------------------------------------------------------------------
 
     def _here(self) -> Connections | None:
         return self._pools.get(asyncio.get_running_loop())
@@ -282,7 +282,7 @@ class Store:
             else:
                 pool.abandon()
 
-    # -- the watch --------------------------------------------------------------------------------
+    # -- the watch ---------------------------------------------------------------------------------
 
     async def watch(self, prefix: str) -> AsyncGenerator[WatchEvent, None]:
         """See `Backend.watch`."""
