@@ -139,8 +139,8 @@ class Store:
                 sql = self._statements or await self.prepare()
                 if not sql.counted:
                     raise ConfigurationError(
-                        f"{self._owner.url}: the table has two columns only, as kv-dict 0.1 made it: it "
-                        "can be read, not written. Upgrade it in place: open it once with "
+                        f"{self._owner.url}: the table has two columns only, as kv-dict 0.1 made "
+                        "it: it can be read, not written. Upgrade it in place: open it once with "
                         "create_table=True, as its owner"
                     )
                 while True:
@@ -245,15 +245,16 @@ class Store:
             return await make()
         if self._pid != os.getpid():
             raise ConfigurationError(
-                f"{self._owner.url}: the pool is the parent process's; make a backend of its own here"
+                f"{self._owner.url}: the pool is the parent process's; make a backend of "
+                "its own here"
             )
         home: asyncio.AbstractEventLoop = self._client._loop
         if home is asyncio.get_running_loop():
             return await make()
         if home.is_closed() or not home.is_running():
             raise ConfigurationError(
-                f"{self._owner.url}: the event loop of the pool does not run; a pool works only in the "
-                "loop that it was made in"
+                f"{self._owner.url}: the event loop of the pool does not run; a pool works only "
+                "in the loop that it was made in"
             )
 
         async def there() -> _Result:
