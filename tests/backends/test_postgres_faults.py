@@ -636,3 +636,11 @@ def test_without_the_driver() -> None:
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", program], check=True, env=environment)
+
+
+def test_without_prepared_statements_as_behind_pgbouncer() -> None:
+    url = f"{server_url()}?statement_cache_size=0&create_table=true&table={new_table()}"
+    backend = open_backend(url)
+    face_of(backend).commit([Put("p:a", b"1"), Put("p:b", b"2")], timeout=5)
+    assert [e.key for e in face_of(backend).snapshot("p:", timeout=5).entries] == ["p:a", "p:b"]
+    face_of(backend).close()
