@@ -127,3 +127,19 @@ def test_a_fork_does_not_inherit_a_held_lock() -> None:
     finally:
         stop.set()
         thread.join()
+
+
+def test_a_busy_loop_is_told_once_however_much_there_is_to_tell() -> None:
+    async def work() -> None:
+        backend = InMemoryAsyncBackend()
+        async with aclosing(backend.watch("")) as events:
+            await anext(events)
+            before = len(asyncio.get_running_loop()._ready)
+            for n in range(1000):  # without giving the loop a turn
+                backend.synchronous.commit([Put("k", str(n).encode())], timeout=1)
+            assert len(asyncio.get_running_loop()._ready) <= before + 1
+            event = await anext(events)
+            assert isinstance(event, Entry)
+            assert event.value == b"999"
+
+    asyncio.run(asyncio.wait_for(work(), 10))

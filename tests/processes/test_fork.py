@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -128,3 +129,29 @@ def test_a_child_of_a_process_with_a_running_loop(md: RemoteKVMapping) -> None:
 
     asyncio.run(work())
     assert md["n"] == 2
+
+
+def test_a_fork_while_other_threads_open_and_close(tmp_path: Path) -> None:
+    """Whatever guards what is open must not be inherited locked."""
+    shared = InMemoryAsyncBackend()
+    stop = threading.Event()
+
+    def churn() -> None:
+        while not stop.is_set():
+            RemoteKVMapping(shared, "ep1").close()
+            with RemoteKVMapping(SQLiteBackend(tmp_path / "churn.db"), "ep1") as md:
+                md["n"] = 1
+
+    threads = [threading.Thread(target=churn) for _ in range(3)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(40):
+            in_child(lambda: RemoteKVMapping(shared, "ep1").close())
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+        sys.setswitchinterval(interval)
