@@ -43,8 +43,10 @@ def open_backend(url: str) -> Backend:
     if parts.fragment or url.endswith("#"):
         raise ConfigurationError(f"write '#' in a URL as %23: {parts.scheme}:...#{parts.fragment}")
     options = parse_qsl(parts.query, keep_blank_values=True)
-    if len({name for name, _ in options}) < len(options):
-        raise ConfigurationError(f"an option is given twice in {parts.scheme}://...?{parts.query}")
+    names = [name for name, _ in options]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        # Names only: a value may be a secret.
+        raise ConfigurationError(f"given twice in a {parts.scheme} URL: {', '.join(twice)}")
     return opener(parts, dict(options))
 
 
