@@ -86,7 +86,10 @@ def test_options_follow_the_url() -> None:
         ("sqlite:a.db?polling=1", "has no option 'polling' \\(known: poll_interval\\)"),
         ("sqlite:a.db?poll_interval=often", "could not convert"),
         ("sqlite:a.db?poll_interval=-1", "above 0"),
-        ("sqlite:a.db?poll_interval=1&poll_interval=2", "given twice in a sqlite URL: poll_interval"),
+        (
+            "sqlite:a.db?poll_interval=1&poll_interval=2",
+            "given twice in a sqlite URL: poll_interval",
+        ),
         ("sqlite:no/such/folder/a.db", "there is no folder"),
     ],
 )
