@@ -80,11 +80,13 @@ def test_a_pickle_reconnects(tmp_path: Path) -> None:
 
 
 def test_a_forgotten_one_warns(tmp_path: Path) -> None:
-    md = RemoteKVMapping(SQLiteBackend(tmp_path / "md.db"), "ep1")
+    backend = SQLiteBackend(tmp_path / "md.db")
+    md = RemoteKVMapping(backend, "ep1")
     md["a"] = 1
     with pytest.warns(ResourceWarning, match="unclosed RemoteKVMapping"):  # noqa: PT031
         del md
         gc.collect()
+    backend.synchronous.close()
 
 
 @pytest.mark.parametrize(

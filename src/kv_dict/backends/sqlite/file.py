@@ -90,7 +90,11 @@ class DatabaseFile:
         return connection, identity
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        kind, version, objects = _what_it_is(connection)
+        connection.execute("BEGIN")  # one point in time: another process may be making it just now
+        try:
+            kind, version, objects = _what_it_is(connection)
+        finally:
+            connection.execute("ROLLBACK")
         if kind == 0 and objects == 0:
             self._create(connection)
         elif kind != APPLICATION_ID:
