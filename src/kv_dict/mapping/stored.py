@@ -87,8 +87,10 @@ class Stored:
 
     def _nothing_below(self, value: Any) -> list[Operation]:
         """Return guards: an entry that others have made below would hide a new part of `value`."""
+        if self._space.sep is None or not isinstance(value, dict):
+            return []
         old = self.value()
-        if self._space.sep is None or not isinstance(value, dict) or not isinstance(old, dict):
+        if not isinstance(old, dict):
             return []
         new = [step for step in value if step not in old]
         return [Delete(self._space.join([self.key, step]), ABSENT) for step in new]
@@ -133,7 +135,7 @@ class _Node:
 
     @property
     def where(self) -> str:
-        return "md" + "".join(f"[{step!r}]" for step in self.path)
+        return _where(self.path)
 
     def own_value(self, codec: Codec) -> Any:
         return {} if self.entry is None else codec.decode(self.entry.value, self.where)
@@ -207,12 +209,16 @@ class _Node:
         space: KeySpace,
         operations: list[Operation],
     ) -> None:
-        where = "md" + "".join(f"[{step!r}]" for step in path)
-        data = codec.encode(value, where)
+        data = codec.encode(value, _where(path))
         if entry is None:
             operations.append(Put(space.join(path), data, ABSENT))
         elif entry.value != data:
             operations.append(Put(entry.key, data, entry.revision))
+
+
+def _where(path: Sequence[str]) -> str:
+    """Return how messages name a place: ``md['main']['sup1']``."""
+    return "md" + "".join(f"[{step!r}]" for step in path)
 
 
 def group(entries: Iterable[Entry], space: KeySpace, codec: Codec) -> list[Stored]:
