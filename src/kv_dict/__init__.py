@@ -27,6 +27,7 @@ from kv_dict.profiles import open_mapping
 
 if TYPE_CHECKING:
     from kv_dict.backends.memory import InMemoryAsyncBackend
+    from kv_dict.backends.redis import RedisBackend
     from kv_dict.backends.sqlite import SQLiteBackend
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "LoopThreadError",
     "OutcomeUnknown",
     "ReentryError",
+    "RedisBackend",
     "RemoteKVMapping",
     "SQLiteBackend",
     "Unavailable",
@@ -50,6 +52,7 @@ __all__ = [
 
 _BACKENDS = {
     "InMemoryAsyncBackend": "kv_dict.backends.memory",
+    "RedisBackend": "kv_dict.backends.redis",
     "SQLiteBackend": "kv_dict.backends.sqlite",
 }
 

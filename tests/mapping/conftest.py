@@ -7,8 +7,15 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import redis
 
-from kv_dict import Backend, InMemoryAsyncBackend, RemoteKVMapping, SQLiteBackend
+from kv_dict import (
+    Backend,
+    InMemoryAsyncBackend,
+    RedisBackend,
+    RemoteKVMapping,
+    SQLiteBackend,
+)
 from kv_dict.backend import Capabilities
 from kv_dict.model import Entry as StoredEntry
 from kv_dict.model import Operation, Put, Revision, Snapshot, WatchEvent
@@ -53,7 +60,13 @@ class AsynchronousOnly(Backend):
         self.closed = True
 
 
-@pytest.fixture(params=["memory", "sqlite", "asynchronous"])
+def empty_redis(url: str) -> RedisBackend:
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+    return RedisBackend(url)
+
+
+@pytest.fixture(params=["memory", "sqlite", "asynchronous", "redis"])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
     """A new, empty store of each kind; kept open for the whole test."""
     made: Backend
@@ -61,6 +74,8 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]
         made = InMemoryAsyncBackend()
     elif request.param == "sqlite":
         made = SQLiteBackend(tmp_path / "md.db")
+    elif request.param == "redis":
+        made = empty_redis(request.getfixturevalue("redis_url"))
     else:
         made = AsynchronousOnly()
     keeper = RemoteKVMapping(made, "keeps-the-backend-open")

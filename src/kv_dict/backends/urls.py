@@ -19,7 +19,8 @@ def open_backend(url: str) -> Backend:
     ----------
     url : str
         ``memory://``; ``sqlite:///absolute/path.db``, or ``sqlite:///name.db`` and
-        ``sqlite:relative/path.db`` for a file in the working directory. Options of the constructor
+        ``sqlite:relative/path.db`` for a file in the working directory; ``redis://host:port/db``,
+        ``rediss://`` with TLS, ``unix:///path/of/redis.sock``. Options of the constructor
         may follow as query parameters: ``sqlite:///path.db?poll_interval=0.05``.
 
     Raises
@@ -32,7 +33,10 @@ def open_backend(url: str) -> Backend:
     >>> open_backend("memory://")
     <InMemoryAsyncBackend memory://>
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ConfigurationError(f"the URL {url.partition(':')[0]}:... is malformed") from None
     opener = _OPENERS.get(parts.scheme)
     if opener is None:
         known = ", ".join(f"{scheme}:" for scheme in _OPENERS)
@@ -81,6 +85,12 @@ def _open_sqlite(parts: SplitResult, options: dict[str, str]) -> Backend:
     return SQLiteBackend(Path(path), **converted)
 
 
+def _open_redis(parts: SplitResult, options: dict[str, str]) -> Backend:
+    from kv_dict.backends.redis import RedisBackend  # noqa: PLC0415
+
+    return RedisBackend(parts.geturl())
+
+
 def _refuse_unknown(
     scheme: str, options: dict[str, str], known: dict[str, Callable[[str], float]]
 ) -> dict[str, float]:
@@ -99,4 +109,7 @@ def _refuse_unknown(
 _OPENERS: dict[str, Callable[[SplitResult, dict[str, str]], Backend]] = {
     "memory": _open_memory,
     "sqlite": _open_sqlite,
+    "redis": _open_redis,
+    "rediss": _open_redis,
+    "unix": _open_redis,
 }

@@ -1,0 +1,336 @@
+"""Reading and committing, by any number of threads, and in forked children."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+from kv_dict.backend import Backend, SynchronousFace, check_operations
+from kv_dict.backends.redis.commits import Plan
+from kv_dict.backends.redis.index import Refused, base_of
+from kv_dict.backends.redis.link import Lost
+from kv_dict.backends.redis.resp import ErrorReply
+from kv_dict.backends.redis.session import Session
+from kv_dict.backends.redis.settings import Settings
+from kv_dict.errors import (
+    ConfigurationError,
+    ConflictError,
+    KVDictError,
+    OutcomeUnknown,
+    Unavailable,
+)
+from kv_dict.model import DeletePrefix, Entry, Operation, Put, Revision, Snapshot
+
+__all__ = ["Store", "refusal"]
+
+_Result = TypeVar("_Result")
+
+_IDLE: Final = 1.0
+"""Seconds between two looks for what the server pushed to a connection that is not in use."""
+
+
+class Store(SynchronousFace):
+    """The native synchronous face: one connection, opened when first used and again when lost.
+
+    Thread-safe: one thread at a time has the connection. The server works through one command at a
+    time as well, so more connections would not be faster. Fork-safe: a child opens its own.
+    """
+
+    def __init__(self, owner: Backend, settings: Settings, ended: Callable[[], None]) -> None:
+        self._owner = owner
+        self._ended = ended
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._session: Session | None = None
+        _stores.add(self)
+
+    def read(self, key: str, *, timeout: float) -> Entry | None:
+        return self._reading(timeout, lambda session, by: session.read(key, by))
+
+    def read_tree(self, key: str, separator: str, *, timeout: float) -> Snapshot:
+        entries = self._reading(timeout, lambda session, by: session.read_tree(key, separator, by))
+        return Snapshot(tuple(entries))
+
+    def snapshot(self, prefix: str, *, timeout: float) -> Snapshot:
+        entries = self._reading(timeout, lambda session, by: session.snapshot(prefix, by))
+        return Snapshot(tuple(entries))
+
+    def ping(self, *, timeout: float) -> None:
+        self._reading(timeout, lambda session, by: session.ask(by, b"PING"))
+
+    def commit(
+        self, operations: Sequence[Operation], *, timeout: float
+    ) -> tuple[Revision | None, ...]:
+        self._owner.check_open()
+        check_operations(operations)
+        if not operations:
+            return ()
+        deadline = time.monotonic() + timeout
+        self._acquire(timeout)
+        try:
+            self._commit(operations, deadline)
+        finally:
+            self._lock.release()
+        return tuple([op.value if isinstance(op, Put) else None for op in operations])
+
+    def close(self) -> None:
+        self._owner.closed = True
+        self._ended()
+        session = self._session
+        if session is not None and not self._lock.acquire(timeout=0.1):
+            session.link.close()  # wakes the thread that waits in it
+            self._lock.acquire()
+        elif session is None:
+            self._lock.acquire()
+        try:
+            self._drop()
+        finally:
+            self._lock.release()
+
+    # -- with the connection's lock --------------------------------------------------------------
+
+    def _acquire(self, timeout: float) -> None:
+        if not self._lock.acquire(timeout=max(timeout, 0)):
+            raise Unavailable(
+                f"{self._settings.url}: other threads of this process kept the connection for "
+                f"longer than {timeout:g} s; nothing was written"
+            )
+
+    def _reading(self, timeout: float, work: Callable[[Session, float], _Result]) -> _Result:
+        """Return what `work` reads; on a new connection if the one at hand turns out dead."""
+        self._owner.check_open()
+        deadline = time.monotonic() + timeout
+        self._acquire(timeout)
+        try:
+            for again in (True, False):
+                try:
+                    return work(self._ready(deadline), deadline)
+                except Lost as lost:
+                    self._drop()
+                    if lost.late or not again:
+                        raise self._unavailable(lost) from lost
+                    self._owner.check_open()
+                except Refused as refused:
+                    raise refusal(self._settings.url, refused.reply) from None
+                except KVDictError:
+                    raise
+                except BaseException:  # Ctrl-C: an answer may still be on its way
+                    self._drop()
+                    raise
+            raise AssertionError  # the loop ends above
+        finally:
+            self._lock.release()
+
+    def _commit(self, operations: Sequence[Operation], deadline: float) -> None:
+        sent = False
+        try:
+            session = self._ready(deadline)
+            plan = Plan(
+                operations, lambda at, prefix: self._under(operations, at, prefix, deadline)
+            )
+            request, scripted = plan.request()
+            try:
+                session.link.send(request, deadline)
+                sent = True
+            except Exception:
+                raise
+            except BaseException:  # Ctrl-C: it may have been sent all the same
+                sent = True
+                raise
+            reply = session.link.receive(deadline)
+            if scripted and type(reply) is ErrorReply and reply.code == "NOSCRIPT":
+                sent = False  # not known to the server: nothing was run
+                session.link.send(plan.script(), deadline)
+                sent = True
+                reply = session.link.receive(deadline)
+            if type(reply) is ErrorReply:
+                raise refusal(self._settings.url, reply)
+            if scripted and reply:
+                conflicts = plan.conflicts(reply)
+                raise ConflictError(f"changed by somebody else: {', '.join(conflicts)}", conflicts)
+            for key in plan.puts:
+                session.index.written(key)
+            self._prune_late(session, operations, plan, deadline)
+        except Lost as lost:
+            self._drop()
+            if sent:
+                raise OutcomeUnknown(
+                    f"{self._settings.url}: {lost}; the write was sent, and may or may not have "
+                    "been applied"
+                ) from lost
+            raise self._unavailable(lost) from lost
+        except Refused as refused:
+            raise refusal(self._settings.url, refused.reply) from None
+        except KVDictError:
+            raise
+        except BaseException as interrupt:
+            self._drop()
+            if sent:
+                interrupt.add_note(f"{self._settings.url}: the write may or may not be applied")
+            raise
+
+    def _under(
+        self, operations: Sequence[Operation], position: int, prefix: str, deadline: float
+    ) -> set[str]:
+        """Return the keys that a DeletePrefix has to delete."""
+        session = self._ready_now()
+        key = _assigned(operations, position, prefix)
+        if key is None:
+            return session.index.region(session.link, prefix, deadline).under(prefix)
+        separator = prefix[len(key) :]
+        region = session.index.region(session.link, base_of(key, separator), deadline)
+        region.expect(key, separator)
+        return region.under(prefix)
+
+    def _prune_late(
+        self, session: Session, operations: Sequence[Operation], plan: Plan, deadline: float
+    ) -> None:
+        """Delete what was under a prefix already, but known only when the commit was answered.
+
+        Its writer was done before the commit was, but the news were still on their way when it was
+        sent. (Without tracking the search just before the commit is all there is.)
+        """
+        gone = plan.pruned | plan.deletes
+        late: set[str] = set()
+        for operation in operations:
+            if isinstance(operation, DeletePrefix):
+                region = session.index.known(operation.prefix)
+                if region is not None:
+                    region.discard(key for key in gone if key.startswith(operation.prefix))
+                    late |= region.under(operation.prefix) - plan.puts.keys()
+        if late:
+            again = Plan([DeletePrefix("")], lambda position, prefix: late)
+            session.link.send(again.script(), deadline)
+            reply = session.link.receive(deadline)
+            if type(reply) is ErrorReply:
+                raise OutcomeUnknown(
+                    f"{self._settings.url}: the write was applied, but not to keys that others "
+                    f"added meanwhile ({reply})"
+                )
+            for region in (session.index.known(op.prefix) for op in _prefixes(operations)):
+                if region is not None:
+                    region.discard(late)
+
+    def _ready_now(self) -> Session:
+        assert self._session is not None  # noqa: S101 - `_ready` came before
+        return self._session
+
+    def _ready(self, deadline: float) -> Session:
+        """Return a session whose connection was alive a moment ago, all that it had to say read."""
+        session = self._session
+        if session is not None:
+            try:
+                session.link.collect()
+            except Lost:
+                self._drop()
+            else:
+                return session
+        self._owner.check_open()
+        session = self._session = Session(self._settings, deadline - time.monotonic())
+        _keeper.keep(self)
+        return session
+
+    def _drop(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.link.close()
+
+    def _unavailable(self, lost: Lost) -> Unavailable:
+        return Unavailable(f"{self._settings.url} cannot be asked ({lost}); nothing was written")
+
+    # -- other threads, other processes ----------------------------------------------------------
+
+    def look(self) -> bool:
+        """Read what the server pushed to an idle connection; return whether there is one."""
+        if not self._lock.acquire(blocking=False):
+            return True  # in use: its user reads
+        try:
+            if self._session is not None:
+                try:
+                    self._session.link.collect()
+                except Lost:
+                    self._drop()
+            return self._session is not None
+        finally:
+            self._lock.release()
+
+    def after_fork(self) -> None:
+        """Forget, in a child, the parent's connection and the threads that do not exist here."""
+        self._lock = threading.Lock()
+        session, self._session = self._session, None
+        if session is not None:
+            session.link.abandon()
+
+
+def _assigned(operations: Sequence[Operation], position: int, prefix: str) -> str | None:
+    """Return the key whose children `prefix` names, if the next operation puts that key."""
+    if position + 1 < len(operations):
+        following = operations[position + 1]
+        if isinstance(following, Put) and following.key != prefix:
+            return following.key if prefix.startswith(following.key) else None
+    return None
+
+
+def _prefixes(operations: Sequence[Operation]) -> list[DeletePrefix]:
+    return [operation for operation in operations if isinstance(operation, DeletePrefix)]
+
+
+def refusal(url: str, reply: ErrorReply) -> KVDictError:
+    """Return our exception for a server's error, after which nothing has changed."""
+    if reply.code in ("NOPERM", "NOAUTH"):
+        return ConfigurationError(f"{url}: the user may not do this ({reply}); see ACL SETUSER")
+    return Unavailable(f"{url} refuses ({reply}); nothing was written")
+
+
+class _Keeper:
+    """One thread a process that reads what servers push to idle connections.
+
+    Nobody else would, and the server would keep it in its memory for as long as it runs.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: weakref.WeakSet[Store] = weakref.WeakSet()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def keep(self, store: Store) -> None:
+        with self._lock:
+            self._kept.add(store)
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="kv_dict redis keeper", daemon=True
+                )
+                self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait(_IDLE)
+            with self._lock:
+                stores = list(self._kept)
+            idle = [store for store in stores if not store.look()]
+            del stores
+            with self._lock:
+                self._kept.difference_update(idle)
+                if not self._kept:
+                    self._thread = None
+                    return
+            del idle
+
+
+_stores: weakref.WeakSet[Store] = weakref.WeakSet()
+_keeper = _Keeper()
+
+
+def _after_fork_in_child() -> None:
+    global _keeper  # noqa: PLW0603 - its thread does not exist here
+    _keeper = _Keeper()
+    for store in tuple(_stores):
+        store.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
