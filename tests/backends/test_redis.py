@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import redis
 import pytest
+import redis
 
 from kv_dict import RedisBackend
 from kv_dict.testing import BackendConformance, RawStore

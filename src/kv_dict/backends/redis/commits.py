@@ -8,15 +8,16 @@ from typing import Any, Final
 
 from kv_dict.backends.redis.resp import pack
 from kv_dict.errors import EncodeError
-from kv_dict.model import ABSENT, Delete, DeletePrefix, Operation, Put
+from kv_dict.model import ABSENT, DeletePrefix, Operation, Put
 
-__all__ = ["Plan", "SCRIPT"]
+__all__ = ["SCRIPT", "Plan"]
 
 MAX_VALUE: Final = 512 * 1024 * 1024
 
 # A Lua error does not undo what was written before it. So every guard is checked first; puts come
 # before deletes, because a server that is out of memory, read-only or without a disk refuses the
-# first of them, and then nothing was done. KEYS: guarded, put, deleted, deleted if a string.
+# first of them, and then nothing was done. An error that comes later all the same (of an ACL that
+# allows SET and not DEL, say) is told as such. KEYS: guarded, put, deleted, deleted if a string.
 SCRIPT: Final = b"""
 local guards, puts, deletes = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local conflicts = {}
@@ -28,10 +29,26 @@ for i = 1, guards do
   end
 end
 if #conflicts > 0 then return conflicts end
-for i = guards + 1, guards + puts do redis.call('SET', KEYS[i], ARGV[3 + i]) end
-for i = guards + puts + 1, guards + puts + deletes do redis.call('DEL', KEYS[i]) end
+local written, refused = false, nil
+local function write(...)
+  local reply = redis.pcall(...)
+  if type(reply) == 'table' and reply.err then
+    refused = refused or redis.error_reply((written and 'PARTIAL ' or '') .. reply.err)
+  else
+    written = true
+  end
+  return refused
+end
+for i = guards + 1, guards + puts do
+  if write('SET', KEYS[i], ARGV[3 + i]) then return refused end
+end
+for i = guards + puts + 1, guards + puts + deletes do
+  if write('DEL', KEYS[i]) then return refused end
+end
 for i = guards + puts + deletes + 1, #KEYS do
-  if redis.call('TYPE', KEYS[i]).ok == 'string' then redis.call('DEL', KEYS[i]) end
+  if redis.pcall('TYPE', KEYS[i]).ok == 'string' then
+    if write('DEL', KEYS[i]) then return refused end
+  end
 end
 return conflicts
 """

@@ -138,7 +138,11 @@ class Index:
                 self.changed.add(key)
 
     def written(self, key: str) -> None:
-        """Note that there may be such a key now."""
+        """Note that there may be such a key now.
+
+        What was deleted is not noted: a key that somebody else makes again in the same turn of the
+        server's loop as our deletion is not told of, being counted as our own change.
+        """
         for prefix, region in self._regions.items():
             if key.startswith(prefix):
                 region.add(key)
@@ -173,7 +177,7 @@ class Index:
             link.call(deadline, b"CLIENT", b"TRACKING", b"OFF")
             link.collect()
             self._regions.clear()
-        words = [b"CLIENT", b"TRACKING", b"ON", b"BCAST"]
+        words = [b"CLIENT", b"TRACKING", b"ON", b"BCAST", b"NOLOOP"]  # `written` notes our own
         if prefix:
             words += [b"PREFIX", prefix.encode()]
         reply = link.call(deadline, *words)
@@ -205,7 +209,7 @@ class Index:
                 return
 
 
-class Refused(Exception):  # noqa: N818 - it says what happened
+class Refused(Exception):
     """The server answered with an error; nothing was changed."""
 
     def __init__(self, reply: ErrorReply) -> None:

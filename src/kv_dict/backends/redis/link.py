@@ -17,7 +17,7 @@ _READ_SIZE: Final = 1 << 16
 _WAIT: Final = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
-class Lost(Exception):  # noqa: N818 - it says what happened
+class Lost(Exception):
     """The connection is of no more use: broken, or silent beyond the deadline.
 
     Attributes

@@ -102,18 +102,15 @@ class Reader:
             return int(head)
         if kind == _ERROR:
             return _error(head)
-        return _OTHERS[kind](head)
+        if kind == _BOOLEAN:
+            return head == b"t"
+        return None if kind == _NULL else float(head)
 
 
 _OPENED: Final = object()
-_STRING, _SIMPLE, _ERROR, _BULK_ERROR, _PUSH = b"$+-!>"
+_STRING, _SIMPLE, _ERROR, _BULK_ERROR, _PUSH, _BOOLEAN, _NULL = b"$+-!>#_"
 _BULK: Final = frozenset(b"$!=")
 _AGGREGATE: Final = frozenset(b"*~%>|")
-_OTHERS: Final = {
-    ord("_"): lambda head: None,
-    ord(","): float,
-    ord("#"): lambda head: head == b"t",
-}
 
 
 def _error(text: bytes) -> ErrorReply:

@@ -29,6 +29,7 @@ __all__ = ["Store", "refusal"]
 
 _Result = TypeVar("_Result")
 
+_CLOSE_PATIENCE: Final = 1.0
 _IDLE: Final = 1.0
 """Seconds between two looks for what the server pushed to a connection that is not in use."""
 
@@ -81,11 +82,11 @@ class Store(SynchronousFace):
         self._owner.closed = True
         self._ended()
         session = self._session
-        if session is not None and not self._lock.acquire(timeout=0.1):
-            session.link.close()  # wakes the thread that waits in it
-            self._lock.acquire()
-        elif session is None:
-            self._lock.acquire()
+        if not self._lock.acquire(timeout=_CLOSE_PATIENCE):
+            if session is not None:
+                session.link.close()  # wakes the thread that waits in it
+            if not self._lock.acquire(timeout=_CLOSE_PATIENCE):
+                return  # a thread that is connecting finds out by itself, and disconnects
         try:
             self._drop()
         finally:
@@ -147,11 +148,7 @@ class Store(SynchronousFace):
                 session.link.send(plan.script(), deadline)
                 sent = True
                 reply = session.link.receive(deadline)
-            if type(reply) is ErrorReply:
-                raise refusal(self._settings.url, reply)
-            if scripted and reply:
-                conflicts = plan.conflicts(reply)
-                raise ConflictError(f"changed by somebody else: {', '.join(conflicts)}", conflicts)
+            self._check(plan, scripted, reply)
             for key in plan.puts:
                 session.index.written(key)
             self._prune_late(session, operations, plan, deadline)
@@ -172,6 +169,14 @@ class Store(SynchronousFace):
             if sent:
                 interrupt.add_note(f"{self._settings.url}: the write may or may not be applied")
             raise
+
+    def _check(self, plan: Plan, scripted: bool, reply: object) -> None:
+        """Raise what the answer to a commit says, unless it says that it was applied."""
+        if type(reply) is ErrorReply:
+            raise refusal(self._settings.url, reply)
+        if scripted and reply:
+            conflicts = plan.conflicts(reply)
+            raise ConflictError(f"changed by somebody else: {', '.join(conflicts)}", conflicts)
 
     def _under(
         self, operations: Sequence[Operation], position: int, prefix: str, deadline: float
@@ -200,8 +205,7 @@ class Store(SynchronousFace):
             if isinstance(operation, DeletePrefix):
                 region = session.index.known(operation.prefix)
                 if region is not None:
-                    region.discard(key for key in gone if key.startswith(operation.prefix))
-                    late |= region.under(operation.prefix) - plan.puts.keys()
+                    late |= region.under(operation.prefix) - gone - plan.puts.keys()
         if late:
             again = Plan([DeletePrefix("")], lambda position, prefix: late)
             session.link.send(again.script(), deadline)
@@ -211,9 +215,6 @@ class Store(SynchronousFace):
                     f"{self._settings.url}: the write was applied, but not to keys that others "
                     f"added meanwhile ({reply})"
                 )
-            for region in (session.index.known(op.prefix) for op in _prefixes(operations)):
-                if region is not None:
-                    region.discard(late)
 
     def _ready_now(self) -> Session:
         assert self._session is not None  # noqa: S101 - `_ready` came before
@@ -231,6 +232,9 @@ class Store(SynchronousFace):
                 return session
         self._owner.check_open()
         session = self._session = Session(self._settings, deadline - time.monotonic())
+        if self._owner.closed:
+            self._drop()
+            self._owner.check_open()
         _keeper.keep(self)
         return session
 
@@ -275,12 +279,13 @@ def _assigned(operations: Sequence[Operation], position: int, prefix: str) -> st
     return None
 
 
-def _prefixes(operations: Sequence[Operation]) -> list[DeletePrefix]:
-    return [operation for operation in operations if isinstance(operation, DeletePrefix)]
-
-
 def refusal(url: str, reply: ErrorReply) -> KVDictError:
-    """Return our exception for a server's error, after which nothing has changed."""
+    """Return our exception for an error that the server replied."""
+    if reply.code == "PARTIAL":
+        return OutcomeUnknown(
+            f"{url} refused in the middle ({reply}): some of the write was applied; allow the user "
+            "all of GET, SET, MSET, DEL, TYPE"
+        )
     if reply.code in ("NOPERM", "NOAUTH"):
         return ConfigurationError(f"{url}: the user may not do this ({reply}); see ACL SETUSER")
     return Unavailable(f"{url} refuses ({reply}); nothing was written")

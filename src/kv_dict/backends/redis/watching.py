@@ -66,13 +66,16 @@ class Watch:
                     stale, synced = False, True
                     while True:
                         fresh = time.time()
-                        for event in delivered.changes(await self._news()):
+                        everything, changes = await self._news()
+                        if everything is not None:
+                            for event in delivered.difference(everything):
+                                yield event
+                        for event in delivered.changes(changes):
                             yield event
                 except (Lost, Refused, KVDictError) as error:
                     self._check_open()
-                    if isinstance(error, KVDictError | Refused) and not synced:
-                        if not isinstance(error, Unavailable):
-                            raise
+                    if not (synced or isinstance(error, Lost | Refused | Unavailable)):
+                        raise  # what cannot work has to be said; later it may be temporary
                     if not stale:
                         stale = True
                         yield Stale(fresh, f"{self._settings.url}: {error}")
@@ -87,8 +90,12 @@ class Watch:
     async def _begin(self) -> list[Entry]:
         self._lost = None
         self._session = await asyncio.to_thread(Session, self._settings, PATIENCE)
-        session = self._session
         self._check_open()
+        return await self._everything()
+
+    async def _everything(self) -> list[Entry]:
+        session = self._session
+        assert session is not None  # noqa: S101 - `_begin` came before
         return await self._ask(
             lambda: session.snapshot(self._prefix, time.monotonic() + SNAPSHOT_PATIENCE)
         )
@@ -134,7 +141,8 @@ class Watch:
         self._wake.clear()
         return True
 
-    async def _news(self) -> list[Entry | Deletion]:
+    async def _news(self) -> tuple[list[Entry] | None, list[Entry | Deletion]]:
+        """Return all entries if anything may have changed, and what is known to have changed."""
         session = self._session
         assert session is not None  # noqa: S101 - `_begin` came before
         while True:
@@ -144,12 +152,12 @@ class Watch:
                 raise self._lost
             changed, session.index.changed = session.index.changed, set()
             by = time.monotonic() + PATIENCE
-            if not session.index.tracking or changed is None:
-                raise Lost("what changed has to be found by a new snapshot")
+            if changed is None or not session.index.tracking:
+                return await self._everything(), []
             keys = [key for key in changed if key.startswith(self._prefix)]
             if keys:
                 found = await self._ask(lambda keys=keys, by=by: session.values(keys, by))  # type: ignore[misc]
-                return [entry(k, found[k]) if k in found else Deletion(k) for k in keys]
+                return None, [entry(k, found[k]) if k in found else Deletion(k) for k in keys]
             if not heard:
                 await self._ask(lambda by=by: session.ask(by, b"PING"))  # type: ignore[misc]
-                return []
+                return None, []

