@@ -99,9 +99,16 @@ class Plan:
                 self.deletes.add(operation.key)
         self.pruned -= self.puts.keys() | self.deletes
 
+    @property
+    def writes(self) -> bool:
+        """Whether anything is written if the guards hold."""
+        return bool(self.puts or self.deletes or self.pruned)
+
     def request(self) -> tuple[bytes, bool]:
         """Return the packed command, and whether it is the script."""
         if not (self.guards or self.deletes or self.pruned):
+            if not self.puts:  # nothing under the prefixes, as far as is known: the answer tells
+                return pack(b"PING"), False
             if len(self.puts) == 1:
                 ((key, value),) = self.puts.items()
                 return pack(b"SET", key.encode(), value), False

@@ -205,8 +205,8 @@ class Settings:
             )
         if isinstance(cause, ssl.SSLError) or isinstance(error, ssl.SSLError):
             return ConfigurationError(
-                f"{self.url}: no TLS connection can be made ({error}); is it a port for TLS, and is "
-                "a client certificate asked for (cert_file=, key_file=)?"
+                f"{self.url}: no TLS connection can be made ({error}); is it a port for TLS, and "
+                "is a client certificate asked for (cert_file=, key_file=)?"
             )
         if isinstance(cause, FileNotFoundError) and "ssl_ca_certs" in self._arguments:
             return ConfigurationError(f"{self.url}: a file of the TLS options is missing")

@@ -136,17 +136,17 @@ class Store(SynchronousFace):
             request, scripted = plan.request()
             try:
                 session.link.send(request, deadline)
-                sent = True
+                sent = plan.writes
             except Exception:
                 raise
             except BaseException:  # Ctrl-C: it may have been sent all the same
-                sent = True
+                sent = plan.writes
                 raise
             reply = session.link.receive(deadline)
             if scripted and type(reply) is ErrorReply and reply.code == "NOSCRIPT":
                 sent = False  # not known to the server: nothing was run
                 session.link.send(plan.script(), deadline)
-                sent = True
+                sent = plan.writes
                 reply = session.link.receive(deadline)
             self._check(plan, scripted, reply)
             for key in plan.puts:
@@ -208,8 +208,15 @@ class Store(SynchronousFace):
                     late |= region.under(operation.prefix) - gone - plan.puts.keys()
         if late:
             again = Plan([DeletePrefix("")], lambda position, prefix: late)
-            session.link.send(again.script(), deadline)
-            reply = session.link.receive(deadline)
+            try:
+                session.link.send(again.script(), deadline)
+                reply = session.link.receive(deadline)
+            except Lost as lost:
+                self._drop()
+                raise OutcomeUnknown(
+                    f"{self._settings.url}: {lost}; the write was applied, but perhaps not to keys "
+                    "that others added meanwhile"
+                ) from lost
             if type(reply) is ErrorReply:
                 raise OutcomeUnknown(
                     f"{self._settings.url}: the write was applied, but not to keys that others "
