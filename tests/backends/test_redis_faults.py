@@ -81,7 +81,7 @@ def commands(client: redis.Redis) -> dict[str, int]:
 def test_refused(tmp_path: Path) -> None:
     with RemoteKVMapping(RedisBackend(f"redis://127.0.0.1:{free_port()}"), "ep1") as md:
         for use in (lambda: md["a"], lambda: md.update(a=1), lambda: dict(md)):
-            with pytest.raises(Unavailable, match="cannot be reached .*nothing was written"):
+            with pytest.raises(Unavailable, match=r"cannot be reached .*nothing was written"):
                 use()
 
 
@@ -272,8 +272,8 @@ def test_passwords(tmp_path: Path) -> None:
                 with pytest.raises(ConfigurationError, match="refuses the user or password") as e:
                     md["a"] = 2
                 shown = traceback.TracebackException.from_exception(e.value, capture_locals=True)
-                own = "".join(shown.format()).replace(repr(url), "").replace(url, "")
-                assert f"wrong-{secret}" not in own.replace(f"url = '{url}'", "")
+                del shown.stack[0]  # this very function, which knows the password
+                assert secret not in "".join(shown.format())
         file.write_text("changed\n")
         with (
             RemoteKVMapping(RedisBackend(f"redis://{at}?password_file={file}"), "ep1") as md,
@@ -324,7 +324,7 @@ def test_out_of_memory_writes_nothing(server: RedisServer) -> None:
         client.config_set("maxmemory", "1")
         with pytest.raises(Unavailable, match="OOM"):
             face.commit([DeletePrefix("p:"), Put("p:new", b"2"), Put("k", b"2")], timeout=T)
-        assert {key: client.get(key) for key in client.keys()} == {b"p:old": b"1", b"k": b"1"}
+        assert {key: client.get(key) for key in client.scan_iter()} == {b"p:old": b"1", b"k": b"1"}
         client.config_set("maxmemory", "0")
     face.commit([DeletePrefix("p:"), Put("p:new", b"2"), Put("k", b"2")], timeout=T)
     face.close()
@@ -344,7 +344,7 @@ def test_keys_of_other_types(
     assert caplog.text.count("'ep1:queue'") == 1
     assert "holds a list of another program" in caplog.text
     assert shared["a"] == 1
-    with pytest.raises(DecodeError, match="'ep1:queue' .* holds a list"):
+    with pytest.raises(DecodeError, match=r"'ep1:queue' .* holds a list"):
         shared["queue"]
     with pytest.raises(ConflictError):
         shared.backend.synchronous.commit([Put("ep1:queue", b"1", b"1")], timeout=T)

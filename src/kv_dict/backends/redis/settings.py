@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
@@ -41,7 +42,7 @@ class Settings:
         self.url = url
         self._kind = kind
         self._arguments = arguments
-        self._exact = exact
+        self._exact = None if exact is None else _Secret(exact)
 
     def __repr__(self) -> str:
         return f"<Settings {self.url}>"
@@ -160,7 +161,7 @@ class Settings:
                 f"a RedisBackend made with client= cannot be pickled ({self.url}); make it from a "
                 "URL"
             )
-        return self._exact
+        return self._exact.reveal()
 
     def connect(self, timeout: float) -> Any:
         """Return a connection of redis-py that is connected and logged in, speaking RESP3."""
@@ -193,7 +194,7 @@ class Settings:
         cause = error.__context__
         if isinstance(error, KVDictError):
             return error
-        if isinstance(error, driver.AuthenticationError | driver.AuthorizationError):
+        if isinstance(error, driver.AuthenticationError | driver.exceptions.AuthorizationError):
             return ConfigurationError(
                 f"{self.url} refuses the user or password ({error}); check them in the URL, or the "
                 "file that password_file= names"
@@ -223,6 +224,16 @@ class Settings:
         return Unavailable(f"{self.url} cannot be reached ({error}); nothing was written")
 
 
+class _Secret:
+    """Text that `repr` does not show: not in a debugger's list of variables either."""
+
+    def __init__(self, text: str) -> None:
+        self.reveal: Callable[[], str] = lambda: text
+
+    def __repr__(self) -> str:
+        return "***"
+
+
 def _driver() -> Any:
     try:
         import redis  # noqa: PLC0415
@@ -238,9 +249,6 @@ def _provider(user: str, secret: str | Path) -> Any:
     from redis.credentials import CredentialProvider  # noqa: PLC0415 - when the driver is there
 
     class Login(CredentialProvider):
-        def __repr__(self) -> str:
-            return "<Login ***>"
-
         def get_credentials(self) -> tuple[str] | tuple[str, str]:
             password = secret if isinstance(secret, str) else _first_line(secret)
             return (user, password) if user else (password,)
