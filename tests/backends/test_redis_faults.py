@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import pickle
 import signal
 import socket
+import ssl
+import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -583,3 +587,130 @@ def test_replies_in_any_pieces() -> None:
         assert replies == expected
         assert isinstance(replies[1], Push)
         assert isinstance(replies[3], ErrorReply)
+
+
+def test_a_missing_driver_is_named() -> None:
+    program = (
+        "import sys; sys.modules['redis'] = None\n"
+        "from kv_dict import ConfigurationError, RedisBackend, open_mapping\n"
+        "for use in (RedisBackend, lambda: open_mapping('redis://h')):\n"
+        "    try:\n"
+        "        use()\n"
+        "    except ConfigurationError as error:\n"
+        "        print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.count("pip install 'kv-dict[redis]'") == 2, done.stderr
+
+
+# -- TLS -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An authority, and certificates of a server on localhost and of a client."""
+    folder = tmp_path_factory.mktemp("tls")
+
+    def openssl(*words: str) -> None:
+        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
+
+    key = ("-newkey", "rsa:2048", "-nodes")
+    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=Test CA")
+    for name in ("server", "client"):
+        (folder / "names").write_text("subjectAltName=DNS:localhost")
+        request = ("-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        openssl("req", *key, *request)
+        sign = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names")
+        openssl("x509", "-req", "-in", f"{name}.csr", *sign, "-out", f"{name}.pem")
+    return folder
+
+
+@pytest.fixture
+def tls_port(certificates: Path, redis_url: str, client: redis.Redis) -> Iterator[int]:
+    """A port that speaks TLS in front of the server, and asks for a client's certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates / "server.pem", certificates / "server.key")
+    context.load_verify_locations(certificates / "ca.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+    at = client.connection_pool.connection_kwargs
+    loop = asyncio.new_event_loop()
+    ends: set[asyncio.Task[None]] = set()
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(1 << 16):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ends.add(asyncio.current_task())
+        inside = await asyncio.open_connection(at["host"], at["port"])
+        await asyncio.gather(pump(reader, inside[1]), pump(inside[0], writer))
+
+    async def begin() -> asyncio.Server:
+        return await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+
+    async def end() -> None:
+        proxy.close()
+        for task in ends:
+            task.cancel()
+        await asyncio.gather(*ends, return_exceptions=True)
+
+    proxy = loop.run_until_complete(begin())
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield proxy.sockets[0].getsockname()[1]
+    asyncio.run_coroutine_threadsafe(end(), loop).result(10)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+def test_tls(certificates: Path, tls_port: int, redis_url: str) -> None:
+    ours = f"cert_file={certificates}/client.pem&key_file={certificates}/client.key"
+    authority = f"ca_file={certificates}/ca.pem"
+    with RemoteKVMapping(
+        RedisBackend(f"rediss://localhost:{tls_port}/0?{authority}&{ours}"), "ep1"
+    ) as md:
+        md["a"] = "x" * 3_000_000
+        assert md["a"] == "x" * 3_000_000
+        md.update({f"k{n}": n for n in range(1000)})
+        assert len(dict(md)) == 1001
+    for url, says in (
+        (f"rediss://localhost:{tls_port}/0?{ours}", "not trusted"),
+        (f"rediss://127.0.0.1:{tls_port}/0?{authority}&{ours}", "not trusted"),  # not its name
+    ):
+        with (
+            RemoteKVMapping(RedisBackend(url), "ep1", timeout=2) as md,
+            pytest.raises(ConfigurationError, match=says),
+        ):
+            md["a"]
+    for url in (
+        f"redis://localhost:{tls_port}/0",  # never TLS where it was not asked for, nor without it
+        f"{redis_url.replace('redis:', 'rediss:')}?{authority}",
+        f"rediss://localhost:{tls_port}/0?{authority}",  # the server wants a certificate
+    ):
+        with (
+            RemoteKVMapping(RedisBackend(url), "ep1", timeout=1) as md,
+            pytest.raises((ConfigurationError, Unavailable)),
+        ):
+            md["a"]
+
+
+def test_a_watch_over_tls(certificates: Path, tls_port: int, client: redis.Redis) -> None:
+    async def work() -> None:
+        backend = RedisBackend(
+            f"rediss://localhost:{tls_port}/0?ca_file={certificates}/ca.pem"
+            f"&cert_file={certificates}/client.pem&key_file={certificates}/client.key"
+        )
+        async with Watching(backend, "p:") as watching:
+            await watching.until_synced()
+            for n in range(20):
+                client.set("p:a", n)
+                await watching.until_state({"p:a": str(n).encode()})
+            client.mset({f"p:{n}": "x" * 5000 for n in range(200)})
+            await watching.until(lambda w: len(w.state) == 201, "all")
+        await backend.close()
+
+    asyncio.run(work())
