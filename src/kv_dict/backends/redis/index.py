@@ -110,14 +110,15 @@ class Index:
         Whether the server pushes changes. If it does not (Dragonfly knows no broadcasting, an ACL
         may forbid it), every question searches the database anew.
     changed : set of str, or None
-        Collects the keys that were told to have changed, for a watch; None: any may have.
+        Collects the keys that were told to have changed, for a watch that empties it; None where
+        that is not wanted, and where any key may have changed.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, collect: bool) -> None:
         self._url = url
         self._regions: dict[str, Region] = {}
         self.tracking = True
-        self.changed: set[str] | None = set()
+        self.changed: set[str] | None = set() if collect else None
 
     def told(self, push: Push) -> None:
         """Take in what the server pushed."""

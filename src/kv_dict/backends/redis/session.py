@@ -28,9 +28,9 @@ def entry(key: str, value: bytes) -> Entry:
 class Session:
     """Used by one thread at a time, until its connection is `Lost`."""
 
-    def __init__(self, settings: Settings, timeout: float) -> None:
+    def __init__(self, settings: Settings, timeout: float, *, watching: bool = False) -> None:
         self.url = settings.url
-        self.index = Index(settings.url)
+        self.index = Index(settings.url, collect=watching)
         self.link = Link(settings, timeout, self.index.told)
 
     def ask(self, deadline: float, *parts: bytes) -> Any:

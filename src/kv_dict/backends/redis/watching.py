@@ -89,7 +89,7 @@ class Watch:
 
     async def _begin(self) -> list[Entry]:
         self._lost = None
-        self._session = await asyncio.to_thread(Session, self._settings, PATIENCE)
+        self._session = await asyncio.to_thread(Session, self._settings, PATIENCE, watching=True)
         self._check_open()
         return await self._everything()
 
