@@ -28,6 +28,7 @@ from kv_dict.profiles import open_mapping
 if TYPE_CHECKING:
     from kv_dict.backends.memory import InMemoryAsyncBackend
     from kv_dict.backends.redis import RedisBackend
+    from kv_dict.backends.nats import NatsBackend
     from kv_dict.backends.sqlite import SQLiteBackend
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "InMemoryAsyncBackend",
     "KVDictError",
     "LoopThreadError",
+    "NatsBackend",
     "OutcomeUnknown",
     "ReentryError",
     "RedisBackend",
@@ -53,6 +55,7 @@ __all__ = [
 _BACKENDS = {
     "InMemoryAsyncBackend": "kv_dict.backends.memory",
     "RedisBackend": "kv_dict.backends.redis",
+    "NatsBackend": "kv_dict.backends.nats",
     "SQLiteBackend": "kv_dict.backends.sqlite",
 }
 

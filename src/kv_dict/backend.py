@@ -51,12 +51,16 @@ class Capabilities:
         Revisions are integers that grow with the order of the commits.
     max_operations : int or None
         The most operations one commit can take; None for no limit of its own.
+    longest_key : int or None
+        Every key of up to so many bytes of UTF-8 can be stored, and one that is too long is an
+        `EncodeError`; None for no limit that a key could meet.
     """
 
     persistent: bool
     multi_process: bool
     ordered: bool
     max_operations: int | None = None
+    longest_key: int | None = None
 
 
 class SynchronousFace(ABC):

@@ -13,6 +13,7 @@ from kv_dict import (
     Backend,
     InMemoryAsyncBackend,
     RedisBackend,
+    NatsBackend,
     RemoteKVMapping,
     SQLiteBackend,
 )
@@ -66,7 +67,7 @@ def empty_redis(url: str) -> RedisBackend:
     return RedisBackend(url)
 
 
-@pytest.fixture(params=["memory", "sqlite", "asynchronous", "redis"])
+@pytest.fixture(params=["memory", "sqlite", "asynchronous", "redis", "nats"])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
     """A new, empty store of each kind; kept open for the whole test."""
     made: Backend
@@ -76,6 +77,12 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]
         made = SQLiteBackend(tmp_path / "md.db")
     elif request.param == "redis":
         made = empty_redis(request.getfixturevalue("redis_url"))
+    elif request.param == "nats":
+        made = NatsBackend(
+            request.getfixturevalue("nats_url"),
+            request.getfixturevalue("bucket"),
+            create_bucket=True,
+        )
     else:
         made = AsynchronousOnly()
     keeper = RemoteKVMapping(made, "keeps-the-backend-open")

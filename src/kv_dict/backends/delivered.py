@@ -32,3 +32,7 @@ class Delivered:
         gone = [Deletion(key) for key in self._known if key not in present]
         yield from self.changes(gone)
         yield from self.changes(entries)
+
+    def doubt(self) -> None:
+        """Take every revision that the consumer knows for outdated: another store counts anew."""
+        self._known = dict.fromkeys(self._known, b"")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from kv_dict.backend import Backend
@@ -22,6 +23,8 @@ def open_backend(url: str) -> Backend:
         ``sqlite:relative/path.db`` for a file in the working directory; ``redis://host:port/db``,
         ``rediss://`` with TLS, ``unix:///path/of/redis.sock``. Options of the constructor
         may follow as query parameters: ``sqlite:///path.db?poll_interval=0.05``.
+        ``nats://host:4222/?bucket=kv_dict`` or ``tls://...``, with ``create_bucket=true``,
+        ``password_file=...`` and every other option of `NatsBackend`.
 
     Raises
     ------
@@ -45,7 +48,8 @@ def open_backend(url: str) -> Backend:
             f"{known} as in sqlite:///path/to/file.db"
         )
     if parts.fragment or url.endswith("#"):
-        raise ConfigurationError(f"write '#' in a URL as %23: {parts.scheme}:...#{parts.fragment}")
+        # What follows is not named: it may be the rest of a password.
+        raise ConfigurationError(f"write '#' in a URL as %23 ({parts.scheme}:...#...)")
     options = parse_qsl(parts.query, keep_blank_values=True)
     names = [name for name, _ in options]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -89,11 +93,34 @@ def _open_redis(parts: SplitResult, options: dict[str, str]) -> Backend:
     from kv_dict.backends.redis import RedisBackend  # noqa: PLC0415
 
     return RedisBackend(parts.geturl())
+def _open_nats(parts: SplitResult, options: dict[str, str]) -> Backend:
+    from kv_dict.backends.nats import NatsBackend  # noqa: PLC0415
+
+    if parts.path.strip("/"):
+        raise ConfigurationError(
+            f"{parts.scheme}://host:4222/... takes no path; a bucket is named as in "
+            f"{parts.scheme}://host:4222/?bucket=kv_dict"
+        )
+    texts = (
+        "bucket", "user", "password", "token", "password_file", "credentials", "nkeys_seed",
+        "ca", "certificate", "key",
+    )  # fmt: skip
+    known: dict[str, Callable[[str], Any]] = dict.fromkeys(texts, str)
+    converted = _refuse_unknown(
+        parts.scheme, options, known | {"create_bucket": _boolean, "history": int}
+    )
+    return NatsBackend(f"{parts.scheme}://{parts.netloc}", **converted)
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError("true or false")
+    return text.lower() == "true"
 
 
 def _refuse_unknown(
-    scheme: str, options: dict[str, str], known: dict[str, Callable[[str], float]]
-) -> dict[str, float]:
+    scheme: str, options: dict[str, str], known: dict[str, Callable[[str], Any]]
+) -> dict[str, Any]:
     converted = {}
     for name, text in options.items():
         if name not in known:
@@ -108,8 +135,10 @@ def _refuse_unknown(
 
 _OPENERS: dict[str, Callable[[SplitResult, dict[str, str]], Backend]] = {
     "memory": _open_memory,
+    "nats": _open_nats,
     "sqlite": _open_sqlite,
     "redis": _open_redis,
     "rediss": _open_redis,
     "unix": _open_redis,
+    "tls": _open_nats,
 }

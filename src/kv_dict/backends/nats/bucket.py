@@ -1,0 +1,175 @@
+"""The bucket: which stream it is, what it can do, and making it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kv_dict.backends.nats.connection import Connection
+from kv_dict.errors import ConfigurationError, KVDictError, Unavailable, Unsupported
+
+__all__ = ["Bucket", "BucketMissing", "BucketState", "error_of"]
+
+STREAM_NOT_FOUND: Final = 10059
+NAME_IN_USE: Final = 10058
+NOT_ENABLED: Final = (10039, 10076)
+
+
+class BucketMissing(Exception):  # never leaves this package
+    """There is no such stream; nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class BucketState:
+    """What a bucket can do, and how far it is.
+
+    Attributes
+    ----------
+    created : str
+        When it was made: another time means another bucket.
+    shape : tuple of int
+        Messages, subjects and the first sequence: what a purge changes.
+    names : dict of str to int
+        How many messages there are of each subject, where they were asked for.
+    """
+
+    created: str
+    last: int
+    shape: tuple[int, int, int]
+    direct: bool
+    atomic: bool
+    replicas: int
+    history: int
+    config: dict[str, Any]
+    names: dict[str, int]
+
+
+class Bucket:
+    """One bucket by its name, whether it exists or not."""
+
+    def __init__(self, name: str, *, create: bool, history: int, where: str) -> None:
+        if not re.fullmatch(r"[a-zA-Z0-9_-]+", name):
+            raise ConfigurationError(
+                f"bucket={name!r}: a bucket's name is made of letters, digits, '_' and '-'"
+            )
+        if not 1 <= history <= 64:
+            raise ConfigurationError(f"history={history!r}: from 1 to 64 values a key")
+        self.name = name
+        self.stream = f"KV_{name}"
+        self.prefix = f"$KV.{name}."
+        self.create = create
+        self.history = history
+        self._where = where
+
+    async def state(
+        self, connection: Connection, deadline: float, names: str | None = None
+    ) -> BucketState:
+        """Ask the leader. `names` is a filter of the subjects to count.
+
+        Raises
+        ------
+        BucketMissing
+            There is no such bucket.
+        """
+        subjects: dict[str, int] = {}
+        while True:
+            body = {"subjects_filter": names, "offset": len(subjects)} if names else {}
+            found = await self.call(connection, f"STREAM.INFO.{self.stream}", body, deadline)
+            subjects |= found["state"].get("subjects") or {}
+            if len(subjects) >= found.get("total", 0):
+                break
+        config, state = found["config"], found["state"]
+        known = BucketState(
+            created=found["created"],
+            last=state["last_seq"],
+            shape=(state["messages"], state.get("num_subjects", 0), state["first_seq"]),
+            direct=config.get("allow_direct", False),
+            atomic=config.get("allow_atomic", False),
+            replicas=config.get("num_replicas", 1),
+            history=config.get("max_msgs_per_subject", -1),
+            config=config,
+            names=subjects,
+        )
+        connection.cached = known
+        return known
+
+    async def abilities(self, connection: Connection, deadline: float) -> BucketState:
+        """Return what is known of the bucket since this connection was made; ask at first."""
+        known = connection.cached
+        if isinstance(known, BucketState):
+            return known
+        state = await self.state(connection, deadline)
+        if self.create and not (state.direct and state.atomic):
+            wanted = state.config | {"allow_direct": True, "allow_atomic": True}
+            await self.call(connection, f"STREAM.UPDATE.{self.stream}", wanted, deadline)
+            state = await self.state(connection, deadline)
+        return state
+
+    async def make(self, connection: Connection, deadline: float) -> None:
+        """Make the bucket; ConfigurationError if that was not asked for."""
+        connection.cached = None
+        if not self.create:
+            server = shlex.quote(self._where.partition("/?")[0])
+            raise ConfigurationError(
+                f"there is no bucket {self.name!r} on {self._where}. Make it once: nats kv add "
+                f"{self.name} --history=8 --server {server} && nats stream edit {self.stream} "
+                f"--allow-batch --force --server {server} (add --replicas=3 on a cluster); or "
+                "pass create_bucket=True"
+            )
+        config = {
+            "name": self.stream,
+            "description": "kv_dict",
+            "subjects": [f"{self.prefix}>"],
+            "retention": "limits",
+            "storage": "file",
+            "discard": "new",
+            "max_msgs_per_subject": self.history,
+            "max_consumers": -1,
+            "max_msgs": -1,
+            "max_bytes": -1,
+            "max_age": 0,
+            "max_msg_size": -1,
+            "num_replicas": 1,
+            "duplicate_window": 120_000_000_000,
+            "deny_delete": True,
+            "allow_rollup_hdrs": True,
+            "allow_direct": True,
+        }
+        await self._make(connection, config, deadline)
+        # A server before 2.12 refuses nothing that it does not know, and has no atomic batches.
+        await self.abilities(connection, deadline)
+
+    async def _make(self, connection: Connection, config: dict[str, Any], deadline: float) -> None:
+        message = await connection.ask(
+            f"$JS.API.STREAM.CREATE.{self.stream}", json.dumps(config).encode(), deadline=deadline
+        )
+        answer = json.loads(message.data)
+        error = answer.get("error")
+        if error and error.get("err_code") != NAME_IN_USE:  # somebody else made it just now
+            raise error_of(error, f"{self._where}: the bucket cannot be made")
+
+    async def call(
+        self, connection: Connection, request: str, body: dict[str, Any], deadline: float
+    ) -> Any:
+        """Ask JetStream's API, and return the answer; raise what its error means."""
+        payload = json.dumps(body).encode() if body else b""
+        message = await connection.ask(f"$JS.API.{request}", payload, deadline=deadline)
+        answer = json.loads(message.data)
+        if "error" in answer:
+            if answer["error"].get("err_code") == STREAM_NOT_FOUND:
+                raise BucketMissing
+            raise error_of(answer["error"], self._where)
+        return answer
+
+
+def error_of(error: dict[str, Any], where: str) -> KVDictError:
+    """Return what an error of JetStream's API means to a user."""
+    text = f"{where}: {error.get('description')} ({error.get('err_code')})"
+    if error.get("err_code") in NOT_ENABLED:
+        return ConfigurationError(f"{text}: JetStream has to be enabled (nats-server -js)")
+    if error.get("code") == 400:
+        return Unsupported(text)
+    return Unavailable(text)

@@ -1,0 +1,377 @@
+"""Committing to a bucket: one guarded message, or an atomic batch of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from kv_dict.backends.nats.bucket import STREAM_NOT_FOUND, Bucket, BucketMissing, error_of
+from kv_dict.backends.nats.connection import Connection, NoReply
+from kv_dict.backends.nats.reading import Found, Reader
+from kv_dict.backends.nats.spelling import below, read_name, spell
+from kv_dict.errors import (
+    ConflictError,
+    EncodeError,
+    OutcomeUnknown,
+    Unavailable,
+    Unsupported,
+)
+from kv_dict.model import ABSENT, Delete, DeletePrefix, Operation, Put, Revision
+
+__all__ = ["MAX_OPERATIONS", "Writer"]
+
+MAX_OPERATIONS: Final = 1000
+"""Messages of one atomic batch."""
+
+HEADERS_SIZE: Final = 1024
+"""Bytes kept free for headers, beside the name of a guarded subject."""
+
+EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
+EXPECTED_OF: Final = "Nats-Expected-Last-Subject-Sequence-Subject"
+CONFLICTS: Final = (10071, 10164)
+TOO_LARGE: Final = (10054,)
+PAUSE: Final = 0.002
+DOUBTS: Final = 3
+"""Conflicts that a new look does not explain, before filters are no longer guarded as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    """One message to write. `expected` is the sequence of `expected_of`, or of its own subject."""
+
+    subject: str
+    value: bytes | None
+    expected: int | None = None
+    expected_of: str | None = None
+
+    def headers(self) -> dict[str, str]:
+        headers = {} if self.value is not None else {"KV-Operation": "DEL"}
+        if self.expected is not None:
+            headers[EXPECTED] = str(self.expected)
+            if self.expected_of is not None:
+                headers[EXPECTED_OF] = self.expected_of
+        return headers
+
+
+class _Refused(Exception):  # stays in here
+    """A guard did not hold; nothing was written."""
+
+
+class Writer:
+    """Writes one bucket."""
+
+    def __init__(self, bucket: Bucket, reader: Reader, where: str) -> None:
+        self._bucket = bucket
+        self._reader = reader
+        self._where = where
+
+    async def commit(
+        self, connection: Connection, operations: Sequence[Operation], deadline: float
+    ) -> tuple[Revision | None, ...]:
+        """Apply all operations or none; see `Backend.commit`.
+
+        The first attempt takes every guard at its word. When the server refuses it, the guarded
+        keys are read to tell a conflict from a tombstone, which is an absent key that has a
+        sequence nevertheless, and from a refusal without cause, which a cluster may give.
+        """
+        if not operations:
+            return ()
+        if len(operations) > MAX_OPERATIONS:
+            raise Unsupported(
+                f"{len(operations)} operations in one commit; NATS takes {MAX_OPERATIONS} at most"
+            )
+        await self._check_sizes(connection, operations, deadline)
+        prefixes = {
+            operation.prefix: self._bucket.prefix + below(operation.prefix)
+            for operation in operations
+            if isinstance(operation, DeletePrefix)
+        }
+        absent: dict[str, int] = {}  # the sequences of tombstones
+        doubts = 0
+        while True:
+            under: dict[str, list[Found]] = {}
+            if prefixes:
+                filters = sorted(set(prefixes.values()))
+                seen = (await self._reader.view(connection, filters, deadline)).found
+                under = {prefix: self._under(prefix, seen) for prefix in prefixes}
+                whole = doubts < DOUBTS
+                messages, places = self._plan(operations, absent, under, prefixes if whole else {})
+            else:
+                messages, places = self._plan(operations, absent, under, {})
+            if not messages:
+                return (None,) * len(operations)
+            if len(messages) > MAX_OPERATIONS and len(operations) == len(prefixes) == 1:
+                (prefix,) = prefixes
+                if not prefix or prefix.endswith(":"):
+                    await self._purge(connection, prefixes[prefix], deadline)
+                    return (None,)
+            try:
+                first = await self._send(connection, operations, messages, deadline)
+            except _Refused:
+                absent = await self._conflicts(connection, operations, deadline)
+                doubts += 1
+                if connection.loop.time() + PAUSE >= deadline:
+                    raise Unavailable(
+                        f"{self._where}: others wrote at the same time, at every attempt; nothing "
+                        "was written"
+                    ) from None
+                await asyncio.sleep(PAUSE if doubts > 1 else 0)
+                continue
+            return tuple(None if place is None else first + place for place in places)
+
+    # -- what to send ----------------------------------------------------------------------------
+
+    async def _check_sizes(
+        self, connection: Connection, operations: Sequence[Operation], deadline: float
+    ) -> None:
+        await connection.ready(deadline)
+        room = connection.client.max_payload - HEADERS_SIZE
+        for operation in operations:
+            if isinstance(operation, DeletePrefix):
+                continue
+            name = spell(operation.key)
+            if isinstance(operation, Put) and len(operation.value) > room - len(name):
+                raise EncodeError(
+                    f"the value of {operation.key!r} is too large: {len(operation.value):,} bytes, "
+                    f"and the server takes messages of {connection.client.max_payload:,} bytes "
+                    "(its max_payload), headers included"
+                )
+
+    def _plan(
+        self,
+        operations: Sequence[Operation],
+        absent: dict[str, int],
+        under: dict[str, list[Found]],
+        whole: dict[str, str],
+    ) -> tuple[list[_Message], list[int | None]]:
+        """Return the messages, and for each operation which of them is its put.
+
+        A message that has no guard of its own carries one for what a `DeletePrefix` selects: that
+        nothing there has changed since it was looked at, nor come into being.
+        """
+        named = {op.key for op in operations if not isinstance(op, DeletePrefix)}
+        messages: list[_Message] = []
+        places: list[int | None] = []
+        done: set[str] = set()
+        for operation in operations:
+            if isinstance(operation, DeletePrefix):
+                places.append(None)
+                for found in under[operation.prefix]:
+                    key = read_name(found.subject[len(self._bucket.prefix) :])
+                    if found.value is not None and key not in named and found.subject not in done:
+                        done.add(found.subject)
+                        messages.append(_Message(found.subject, None, found.sequence))
+                before = [
+                    op.key
+                    for op in operations[: len(places)]
+                    if isinstance(op, Put) and op.key.startswith(operation.prefix)
+                ]
+                messages.extend(_Message(self._subject(key), None) for key in before)
+                continue
+            subject = self._subject(operation.key)
+            expected = operation.expected
+            sequence: int | None = None
+            if expected is ABSENT:
+                sequence = absent.get(operation.key, 0)
+            elif expected is not None:
+                if not isinstance(expected, int) or expected < 1:
+                    raise ConflictError(
+                        f"{operation.key} has another revision than {expected!r}", [operation.key]
+                    )
+                sequence = expected
+            places.append(len(messages) if isinstance(operation, Put) else None)
+            value = operation.value if isinstance(operation, Put) else None
+            messages.append(_Message(subject, value, sequence))
+        self._guard_filters(messages, under, whole)
+        return messages, places
+
+    def _guard_filters(
+        self, messages: list[_Message], under: dict[str, list[Found]], whole: dict[str, str]
+    ) -> None:
+        for prefix, selected in whole.items():
+            if prefix and not prefix.endswith(":"):
+                continue  # the filter selects more than the prefix: others' changes would count
+            inside = {found.subject for found in under[prefix]}
+            carrier = None
+            for number, message in enumerate(messages):
+                if message.value is None and message.subject in inside:
+                    messages[number] = replace(message, expected=None)
+                if carrier is None and messages[number].expected is None:
+                    carrier = number
+            if carrier is not None:
+                highest = max((found.sequence for found in under[prefix]), default=0)
+                messages[carrier] = replace(
+                    messages[carrier], expected=highest, expected_of=selected
+                )
+
+    def _under(self, prefix: str, seen: list[Found]) -> list[Found]:
+        skip = len(self._bucket.prefix)
+        under = []
+        for found in seen:
+            key = read_name(found.subject[skip:])
+            if key is not None and key.startswith(prefix):
+                under.append(found)
+        return under
+
+    def _subject(self, key: str) -> str:
+        return self._bucket.prefix + spell(key)
+
+    # -- sending ---------------------------------------------------------------------------------
+
+    async def _send(
+        self,
+        connection: Connection,
+        operations: Sequence[Operation],
+        messages: list[_Message],
+        deadline: float,
+    ) -> int:
+        """Write all messages; return the sequence of the first."""
+        identity = secrets.token_hex(12)
+        *early, last = messages
+        headers = last.headers()
+        if early:
+            await self._check_batch(connection, operations, messages, deadline)
+            for number, message in enumerate(early, 1):
+                await connection.publish(
+                    message.subject,
+                    message.value or b"",
+                    message.headers()
+                    | {"Nats-Batch-Id": identity, "Nats-Batch-Sequence": str(number)},
+                )
+            headers |= {
+                "Nats-Batch-Id": identity,
+                "Nats-Batch-Sequence": str(len(messages)),
+                "Nats-Batch-Commit": "1",
+            }
+        else:
+            headers["Nats-Msg-Id"] = identity
+        while True:
+            try:
+                answer = await connection.request(
+                    last.subject, last.value or b"", headers, deadline=deadline
+                )
+            except NoReply as error:
+                sequence = await self._find(connection, last.subject, identity, deadline)
+                if sequence is None:
+                    raise OutcomeUnknown(
+                        f"{self._where}: {error}; {len(operations)} operation(s) may or may not "
+                        "have been written"
+                    ) from None
+                break
+            if answer.headers and answer.headers.get("Status") == "503":
+                # Nobody listens there: no bucket, or one without a leader. Nothing was written.
+                await self._bucket.state(connection, deadline)
+                if connection.loop.time() + PAUSE * 10 >= deadline:
+                    raise Unavailable(
+                        f"{self._where}: the bucket does not answer; nothing was written"
+                    )
+                await asyncio.sleep(PAUSE * 10)
+                if early:
+                    return await self._send(connection, operations, messages, deadline)
+                continue
+            told = json.loads(answer.data)
+            if "error" in told:
+                raise self._refusal(told["error"])
+            sequence = told["seq"]
+            break
+        return int(sequence) - len(early)
+
+    async def _purge(self, connection: Connection, selected: str, deadline: float) -> None:
+        """Remove more keys than a batch takes: all at once, and without a trace for a consumer.
+
+        Watches notice by comparing; ``nats kv watch`` does not.
+        """
+        try:
+            answer = await connection.request(
+                f"$JS.API.STREAM.PURGE.{self._bucket.stream}",
+                json.dumps({"filter": selected}).encode(),
+                deadline=deadline,
+            )
+        except NoReply as error:
+            raise OutcomeUnknown(
+                f"{self._where}: {error}; the keys may or may not have been removed"
+            ) from None
+        if answer.headers and answer.headers.get("Status") == "503":
+            raise Unavailable(f"{self._where}: JetStream does not answer; nothing was written")
+        told = json.loads(answer.data)
+        if "error" in told:
+            raise self._refusal(told["error"])
+
+    def _refusal(self, error: dict[str, Any]) -> Exception:
+        code = error.get("err_code")
+        if code in CONFLICTS:
+            return _Refused()
+        if code == STREAM_NOT_FOUND:
+            return BucketMissing()
+        if code in TOO_LARGE:
+            return EncodeError(f"{self._where}: {error.get('description')}; nothing was written")
+        return error_of(error, f"{self._where}: nothing was written")
+
+    async def _check_batch(
+        self,
+        connection: Connection,
+        operations: Sequence[Operation],
+        messages: list[_Message],
+        deadline: float,
+    ) -> None:
+        abilities = await self._bucket.abilities(connection, deadline)
+        if not abilities.atomic:
+            raise Unsupported(
+                f"{self._where}: the bucket does not allow atomic batches, and {len(messages)} "
+                "keys have to be written together; nothing was written. Allow them: nats stream "
+                f"edit {self._bucket.stream} --allow-batch (servers from 2.12 on), or pass "
+                "create_bucket=True"
+            )
+        if len(messages) > MAX_OPERATIONS:
+            raise Unsupported(
+                f"{self._where}: {len(operations)} operation(s) change {len(messages)} keys; NATS "
+                f"writes {MAX_OPERATIONS} together at most. Nothing was written"
+            )
+        await connection.ready(deadline)
+
+    async def _find(
+        self, connection: Connection, subject: str, identity: str, deadline: float
+    ) -> int | None:
+        """Look whether a write that was not answered is there after all."""
+        try:
+            found = await self._reader.last(connection, subject, deadline)
+        except (Unavailable, BucketMissing):
+            return None
+        return found.sequence if found is not None and identity in found.headers else None
+
+    async def _conflicts(
+        self, connection: Connection, operations: Sequence[Operation], deadline: float
+    ) -> dict[str, int]:
+        """Raise ConflictError if a guard does not hold; return the tombstones of absent keys."""
+        guarded = {
+            self._subject(op.key): op
+            for op in operations
+            if isinstance(op, Put | Delete) and op.expected is not None
+        }
+        if not guarded:
+            return {}
+        if len(guarded) == 1:
+            (subject,) = guarded
+            last = await self._reader.last(connection, subject, deadline)
+            found = [last] if last is not None else []
+        else:
+            found = (await self._reader.view(connection, sorted(guarded), deadline)).found
+        present = {message.subject: message for message in found}
+        conflicts = []
+        absent = {}
+        for subject, operation in guarded.items():
+            message = present.get(subject)
+            if operation.expected is ABSENT:
+                if message is not None and message.value is not None:
+                    conflicts.append(operation.key)
+                elif message is not None:
+                    absent[operation.key] = message.sequence
+            elif message is None or message.value is None or message.sequence != operation.expected:
+                conflicts.append(operation.key)
+        if conflicts:
+            raise ConflictError(f"changed by somebody else: {', '.join(conflicts)}", conflicts)
+        return absent
