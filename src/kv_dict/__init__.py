@@ -27,8 +27,9 @@ from kv_dict.profiles import open_mapping
 
 if TYPE_CHECKING:
     from kv_dict.backends.memory import InMemoryAsyncBackend
-    from kv_dict.backends.redis import RedisBackend
     from kv_dict.backends.nats import NatsBackend
+    from kv_dict.backends.postgres import PostgresBackend
+    from kv_dict.backends.redis import RedisBackend
     from kv_dict.backends.sqlite import SQLiteBackend
 
 __all__ = [
@@ -43,8 +44,9 @@ __all__ = [
     "LoopThreadError",
     "NatsBackend",
     "OutcomeUnknown",
-    "ReentryError",
+    "PostgresBackend",
     "RedisBackend",
+    "ReentryError",
     "RemoteKVMapping",
     "SQLiteBackend",
     "Unavailable",
@@ -56,6 +58,7 @@ _BACKENDS = {
     "InMemoryAsyncBackend": "kv_dict.backends.memory",
     "RedisBackend": "kv_dict.backends.redis",
     "NatsBackend": "kv_dict.backends.nats",
+    "PostgresBackend": "kv_dict.backends.postgres",
     "SQLiteBackend": "kv_dict.backends.sqlite",
 }
 

@@ -12,14 +12,16 @@ import redis
 from kv_dict import (
     Backend,
     InMemoryAsyncBackend,
-    RedisBackend,
     NatsBackend,
+    PostgresBackend,
+    RedisBackend,
     RemoteKVMapping,
     SQLiteBackend,
 )
 from kv_dict.backend import Capabilities
 from kv_dict.model import Entry as StoredEntry
 from kv_dict.model import Operation, Put, Revision, Snapshot, WatchEvent
+from kv_dict.testing.postgres import new_table, server_url
 
 
 class AsynchronousOnly(Backend):
@@ -67,7 +69,7 @@ def empty_redis(url: str) -> RedisBackend:
     return RedisBackend(url)
 
 
-@pytest.fixture(params=["memory", "sqlite", "asynchronous", "redis", "nats"])
+@pytest.fixture(params=["memory", "sqlite", "asynchronous", "redis", "postgres", "nats"])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
     """A new, empty store of each kind; kept open for the whole test."""
     made: Backend
@@ -77,6 +79,8 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]
         made = SQLiteBackend(tmp_path / "md.db")
     elif request.param == "redis":
         made = empty_redis(request.getfixturevalue("redis_url"))
+    elif request.param == "postgres":
+        made = PostgresBackend(server_url(), new_table(), create_table=True)
     elif request.param == "nats":
         made = NatsBackend(
             request.getfixturevalue("nats_url"),

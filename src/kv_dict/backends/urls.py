@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 from kv_dict.backend import Backend
 from kv_dict.errors import ConfigurationError
@@ -21,10 +21,10 @@ def open_backend(url: str) -> Backend:
     url : str
         ``memory://``; ``sqlite:///absolute/path.db``, or ``sqlite:///name.db`` and
         ``sqlite:relative/path.db`` for a file in the working directory; ``redis://host:port/db``,
-        ``rediss://`` with TLS, ``unix:///path/of/redis.sock``. Options of the constructor
-        may follow as query parameters: ``sqlite:///path.db?poll_interval=0.05``.
-        ``nats://host:4222/?bucket=kv_dict`` or ``tls://...``, with ``create_bucket=true``,
-        ``password_file=...`` and every other option of `NatsBackend`.
+        ``rediss://`` with TLS, ``unix:///path/of/redis.sock``; ``postgresql://user@host/database``;
+        ``nats://host:4222/``, ``tls://`` with TLS. Options of the constructor may follow as query
+        parameters: ``sqlite:///path.db?poll_interval=0.05``,
+        ``nats://host:4222/?bucket=kv_dict&create_bucket=true``.
 
     Raises
     ------
@@ -93,6 +93,8 @@ def _open_redis(parts: SplitResult, options: dict[str, str]) -> Backend:
     from kv_dict.backends.redis import RedisBackend  # noqa: PLC0415
 
     return RedisBackend(parts.geturl())
+
+
 def _open_nats(parts: SplitResult, options: dict[str, str]) -> Backend:
     from kv_dict.backends.nats import NatsBackend  # noqa: PLC0415
 
@@ -110,6 +112,23 @@ def _open_nats(parts: SplitResult, options: dict[str, str]) -> Backend:
         parts.scheme, options, known | {"create_bucket": _boolean, "history": int}
     )
     return NatsBackend(f"{parts.scheme}://{parts.netloc}", **converted)
+
+
+def _open_postgres(parts: SplitResult, options: dict[str, str]) -> Backend:
+    from kv_dict.backends.postgres import PostgresBackend  # noqa: PLC0415
+
+    known: dict[str, Callable[[str], Any]] = {
+        "table": str,
+        "create_table": _boolean,
+        "password_file": str,
+        "statement_cache_size": int,
+        "max_connections": int,
+    }
+    own = {name: options.pop(name) for name in known if name in options}
+    # What is left is for the server and its client library: sslmode, target_session_attrs, ...
+    query = urlencode(options, quote_via=quote)
+    converted = _refuse_unknown(parts.scheme, own, known)
+    return PostgresBackend(parts._replace(query=query).geturl(), **converted)
 
 
 def _boolean(text: str) -> bool:
@@ -137,8 +156,10 @@ _OPENERS: dict[str, Callable[[SplitResult, dict[str, str]], Backend]] = {
     "memory": _open_memory,
     "nats": _open_nats,
     "sqlite": _open_sqlite,
+    "postgres": _open_postgres,
+    "postgresql": _open_postgres,
     "redis": _open_redis,
     "rediss": _open_redis,
-    "unix": _open_redis,
     "tls": _open_nats,
+    "unix": _open_redis,
 }

@@ -1,0 +1,92 @@
+"""What the driver's exceptions mean."""
+
+from __future__ import annotations
+
+import ssl
+
+import asyncpg
+from asyncpg import exceptions
+
+from kv_dict.errors import ConfigurationError, EncodeError, KVDictError, Unavailable
+
+__all__ = ["DRIVER_ERRORS", "again_at_once", "answered", "explain", "lost"]
+
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, exceptions.InternalClientError)
+"""What asyncpg raises of its own; an `OSError` may come too."""
+
+_LOST = ("08", "57P01", "57P02", "57P03", "57P05", "40003")
+_AGAIN = frozenset({"40001", "40P01"})
+
+
+def lost(error: BaseException) -> bool:
+    """Return whether an error says that the connection is gone, or about to be."""
+    if isinstance(error, asyncpg.PostgresError):
+        return str(error.sqlstate or "").startswith(_LOST)
+    return isinstance(
+        error, OSError | asyncpg.InterfaceError | exceptions.InternalClientError
+    ) and not isinstance(error, asyncpg.DataError)
+
+
+def answered(error: BaseException) -> bool:
+    """Return whether the server answered with an error, and so undid the statement.
+
+    Values that the driver refused to send count as well.
+    """
+    if isinstance(error, asyncpg.DataError):
+        return True
+    return isinstance(error, asyncpg.PostgresError) and not lost(error)
+
+
+def again_at_once(error: BaseException) -> bool:
+    """Return whether the statement was undone because of another writer, and may be sent again."""
+    return isinstance(error, asyncpg.PostgresError) and error.sqlstate in _AGAIN
+
+
+def explain(error: BaseException, url: str, table: str) -> KVDictError:
+    """Return our exception for a driver's that certainly left the store as it was."""
+    state = getattr(error, "sqlstate", None) or ""
+    if isinstance(error, asyncpg.DataError) and not isinstance(error, asyncpg.PostgresError):
+        return EncodeError(f"{url}: PostgreSQL cannot hold this key or value ({error})")
+    if state == "42501":
+        return ConfigurationError(
+            f"{url}: {error}. As the owner of the table: GRANT SELECT, INSERT, UPDATE, DELETE ON "
+            f"{table}, {table}_clock, {table}_tombstones TO this user (SELECT to read only); with "
+            "create_table=True the user also needs CREATE on the schema, and to upgrade a table, "
+            "to own it"
+        )
+    if state[:2] == "28" or state == "3D000":
+        return ConfigurationError(
+            f"{url}: {error}; check the user, the password (or password_file) and the database"
+        )
+    if state in ("42P01", "3F000", "42703", "42883"):
+        return ConfigurationError(
+            f"{url}: {error}; the table was dropped or changed. Restore it, or open a new mapping "
+            "with create_table=True to begin with an empty one"
+        )
+    if state in ("54000", "22001", "22003", "22021") or isinstance(error, UnicodeEncodeError):
+        return EncodeError(f"{url}: PostgreSQL cannot hold this key or value ({error})")
+    if isinstance(error, exceptions.ClientConfigurationError | ssl.SSLCertVerificationError):
+        return ConfigurationError(f"{url}: {error}")
+    return Unavailable(f"{url}: {_REASONS.get(state) or _plainly(error)}; nothing was written")
+
+
+def _plainly(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, ConnectionRefusedError):
+        return "nobody listens there; is the server running?"
+    if isinstance(error, asyncpg.PostgresError):
+        return f"PostgreSQL says: {error} ({error.sqlstate})"
+    return f"the connection failed ({str(error) or type(error).__name__})"
+
+
+_REASONS = {
+    "25006": (
+        "this server only reads; name all servers and target_session_attrs=read-write in the URL"
+    ),
+    "55P03": "another transaction held the table for longer than the timeout",
+    "53100": "the server's disk is full",
+    "53300": "the server has no connection left (max_connections)",
+    "57P01": "the server is shutting down",
+    "57P03": "the server is starting up or shutting down",
+}

@@ -1,0 +1,121 @@
+"""One watch: its own connection, that listens, and how far it has read."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any, Final, Protocol
+
+from kv_dict.backends.delivered import Delivered
+from kv_dict.backends.postgres.connections import Connection
+from kv_dict.backends.postgres.schema import REACH
+from kv_dict.backends.postgres.statements import Statements, entry_of, event_of
+from kv_dict.errors import ConfigurationError
+from kv_dict.model import Synced, WatchEvent
+
+__all__ = ["Follower", "Line", "Wake"]
+
+_LAST: Final = 3  # the columns r, s, o at the end of a row
+
+
+class Wake:
+    """Lets any thread wake one task."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def tell(self, *_: object) -> None:
+        """Wake it."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._event.set)
+
+    async def wait(self, timeout: float) -> None:
+        """Return when told, or after `timeout` seconds; what comes later wakes the next wait."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._event.wait()
+        self._event.clear()
+
+
+class Line(Protocol):
+    """How a follower gets its connection."""
+
+    async def connect(self) -> Connection:
+        """Return a connection for the follower alone."""
+
+    async def disconnect(self, connection: Connection) -> None:
+        """Take it back; never raises."""
+
+    async def statements(self) -> Statements:
+        """Return the statements on the table as it is now."""
+
+
+class Follower:
+    """Asks what is new. `look` runs in the loop of the connection."""
+
+    def __init__(self, line: Line, prefix: str, wake: Wake) -> None:
+        self._line = line
+        self._prefix = prefix
+        self._wake = wake
+        self._connection: Connection | None = None
+        self._delivered = Delivered()
+        self._identity: tuple[Any, Any] | None = None
+        self._revision = -1
+
+    async def look(self) -> list[WatchEvent]:
+        """Return what is new. After any error it begins again with a snapshot."""
+        if self._connection is None:
+            return await self._begin()
+        try:
+            return await self._news(self._connection)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await self._line.disconnect(connection)
+
+    async def _begin(self) -> list[WatchEvent]:
+        self._statements = await self._line.statements()
+        connection = await self._line.connect()
+        try:
+            # First listen, then look: what comes between is then told.
+            connection.add_termination_listener(self._wake.tell)
+            await connection.add_listener(self._statements.table.channel, self._wake.tell)
+            events = [*await self._everything(connection), Synced()]
+        except BaseException:
+            await self._line.disconnect(connection)
+            raise
+        self._connection = connection
+        return events
+
+    async def _everything(self, connection: Connection) -> list[WatchEvent]:
+        statement, values = self._statements.snapshot(self._prefix)
+        rows = await connection.fetch(statement, *values)
+        if self._statements.counted:
+            self._revision, self._identity = self._point(rows)
+            rows = [row for row in rows if row[0] is not None]
+        return list(self._delivered.difference([entry_of(row) for row in rows]))
+
+    async def _news(self, connection: Connection) -> list[WatchEvent]:
+        if not self._statements.counted:
+            return await self._everything(connection)
+        statement, values = self._statements.since(self._prefix, self._revision)
+        rows = await connection.fetch(statement, *values)
+        revision, identity = self._point(rows)
+        # Tombstones are forgotten in time, and a table may be restored from a backup, or dropped
+        # and made again, with a clock that went on or back.
+        if identity != self._identity or not 0 <= revision - self._revision < REACH:
+            return await self._everything(connection)
+        self._revision = revision
+        return list(self._delivered.changes(event_of(row) for row in rows if row[0] is not None))
+
+    def _point(self, rows: list[Any]) -> tuple[int, tuple[Any, Any]]:
+        if not rows or rows[0][-1] is None:
+            raise ConfigurationError(f"table {self._statements.table} is gone")
+        revision, store, oid = tuple(rows[0])[-_LAST:]
+        return revision, (store, oid)

@@ -1,0 +1,359 @@
+"""What the backend does in an event loop: connections, reading, committing, following."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+import time
+import weakref
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import asyncpg
+
+from kv_dict.backend import Backend
+from kv_dict.backends.postgres.address import Address
+from kv_dict.backends.postgres.batch import Batch
+from kv_dict.backends.postgres.connections import (
+    ClientConnections,
+    Connection,
+    Connections,
+    LoopConnections,
+)
+from kv_dict.backends.postgres.explain import (
+    DRIVER_ERRORS,
+    again_at_once,
+    answered,
+    explain,
+    lost,
+)
+from kv_dict.backends.postgres.follower import Follower, Wake
+from kv_dict.backends.postgres.schema import Shape, creation_sql, look, make
+from kv_dict.backends.postgres.statements import Statements
+from kv_dict.backends.postgres.table import TableName
+from kv_dict.errors import (
+    ClosedError,
+    ConfigurationError,
+    ConflictError,
+    KVDictError,
+    OutcomeUnknown,
+    Unavailable,
+)
+from kv_dict.model import Stale, WatchEvent
+
+__all__ = ["Store"]
+
+_Result = TypeVar("_Result")
+Ask = Callable[[Statements], tuple[str, tuple[Any, ...]]]
+
+_FAILURES: Final = (*DRIVER_ERRORS, OSError)  # a TimeoutError is an OSError: catch it first
+_POLL: Final = 1.0
+_RECONNECT: Final = 0.2
+_LOOK_TIMEOUT: Final = 2.0
+_CLOSE_TIMEOUT: Final = 2.0
+
+
+class Store:
+    """The connections of a backend, for each event loop that uses it. Thread-safe, fork-safe."""
+
+    def __init__(
+        self,
+        owner: Backend,
+        address: Address,
+        table: TableName,
+        client: asyncpg.Pool[asyncpg.Record] | None,
+        *,
+        create: bool,
+        cache: int,
+        limit: int,
+    ) -> None:
+        if client is not None and not isinstance(client, asyncpg.Pool):
+            raise ConfigurationError(
+                f"client is a pool of asyncpg (asyncpg.create_pool), not {type(client).__name__}"
+            )
+        self._owner = owner
+        self._address = address
+        self._table = table
+        self._client = client
+        self._create = create
+        self._cache = cache
+        self._limit = limit
+        self._pid = os.getpid()
+        self._forget()
+        _all.add(self)
+
+    def _forget(self) -> None:
+        """Begin with nothing: new, or in a child whose parent has the connections."""
+        self._lock = threading.Lock()
+        self._pools: dict[asyncio.AbstractEventLoop, Connections] = {}
+        self._wakes: set[Wake] = set()
+        self._statements: Statements | None = None
+
+    # -- reading and committing --------------------------------------------------------------------
+
+    async def fetch(self, ask: Ask, timeout: float) -> list[Any]:
+        """Return the rows that `ask` asks of the table."""
+        self._owner.check_open()
+        if self._client is None:
+            return await self._fetch_here(ask, timeout)
+        return await self._home(lambda: self._fetch_here(ask, timeout))
+
+    async def _fetch_here(self, ask: Ask, timeout: float) -> list[Any]:
+        again = True  # once: reading twice does no harm, and a kept connection may have gone
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    sql = self._statements or await self.prepare()
+                    pool = self._here() or await self._begin()
+                    connection = await pool.acquire()
+                    healthy = False
+                    try:
+                        statement, values = ask(sql)
+                        rows: list[Any] = await connection.fetch(statement, *values)
+                        healthy = True
+                        return rows
+                    except _FAILURES as error:
+                        if not (again and lost(error)):
+                            healthy = not lost(error)
+                            raise
+                        again = False
+                    finally:
+                        await pool.release(connection, healthy=healthy)
+        except TimeoutError as error:
+            raise Unavailable(f"{self._owner.url}: no answer within {timeout:g} s") from error
+        except _FAILURES as error:
+            raise self._explained(error) from error
+
+    async def commit(self, work: Batch, timeout: float) -> list[int | None]:
+        """Return the revision of each step."""
+        self._owner.check_open()
+        return await self._home(lambda: self._commit(work, timeout))
+
+    async def _commit(self, work: Batch, timeout: float) -> list[int | None]:
+        deadline = asyncio.get_running_loop().time() + timeout
+        sent = False
+        try:
+            async with asyncio.timeout_at(deadline):
+                sql = self._statements or await self.prepare()
+                if not sql.counted:
+                    raise ConfigurationError(
+                        f"{self._owner.url}: the table has two columns only, as kv-dict 0.1 made "
+                        "it: it can be read, not written. Upgrade it in place: open it once with "
+                        "create_table=True, as its owner"
+                    )
+                while True:
+                    pool = self._here() or await self._begin()
+                    connection = await pool.acquire()
+                    healthy = False
+                    try:
+                        left = deadline - asyncio.get_running_loop().time()
+                        sent = True
+                        written, conflicts = await work.send(connection, sql, left)
+                        healthy = True
+                        break
+                    except _FAILURES as error:
+                        healthy = answered(error)
+                        if not again_at_once(error):
+                            raise
+                        sent = False
+                    finally:
+                        await pool.release(connection, healthy=healthy)
+        except TimeoutError as error:
+            raise self._unanswered(sent, f"no answer within {timeout:g} s") from error
+        except _FAILURES as error:
+            if sent and not answered(error):
+                raise self._unanswered(sent, f"the connection was lost ({error})") from error
+            raise self._explained(error) from error
+        if conflicts:
+            raise ConflictError(f"changed by somebody else: {', '.join(conflicts)}", conflicts)
+        return written
+
+    def _unanswered(self, sent: bool, what: str) -> KVDictError:
+        if sent:
+            return OutcomeUnknown(
+                f"{self._owner.url}: {what}; the write may or may not have been applied"
+            )
+        return Unavailable(f"{self._owner.url}: {what}; nothing was written")
+
+    def _explained(self, error: BaseException) -> KVDictError:
+        explained = explain(error, self._owner.url, str(self._table))
+        if isinstance(explained, ConfigurationError):
+            self._statements = None  # look again next time: somebody may have put it right
+        return explained
+
+    # -- the table ---------------------------------------------------------------------------------
+
+    async def prepare(self) -> Statements:
+        """Look at the table, and make it if that was asked for."""
+        pool = self._here() or await self._begin()
+        connection = await pool.acquire()
+        healthy = False
+        try:
+            layout = await look(connection, self._table)
+            if layout.shape is not Shape.STORE and self._create:
+                layout = await make(connection, self._table)
+            healthy = True
+        finally:
+            await pool.release(connection, healthy=healthy)
+        if layout.shape is Shape.MISSING:
+            raise ConfigurationError(
+                f"{self._owner.url}: there is no table {layout.table}. Open it once with "
+                "create_table=True (?create_table=true), as a user that may create tables, or "
+                "have an operator run this SQL in one transaction:\n"
+                f"{creation_sql(layout.table)}"
+            )
+        self._statements = Statements(layout)
+        return self._statements
+
+    # -- loops and connections ---------------------------------------------------------------------
+
+    def _here(self) -> Connections | None:
+        return self._pools.get(asyncio.get_running_loop())
+
+    async def _begin(self) -> Connections:
+        """Return new connections for the running loop."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            self._owner.check_open()
+            ended = [self._pools.pop(old) for old in tuple(self._pools) if old.is_closed()]
+            made: LoopConnections | ClientConnections
+            if self._client is not None:
+                made = ClientConnections(self._client)
+            else:
+                made = LoopConnections(self.connect, self._limit)
+            pool = self._pools.setdefault(loop, made)
+        for old in ended:
+            old.abandon()
+        if pool is made and isinstance(made, LoopConnections):
+            await made.begin()
+        return pool
+
+    async def connect(self) -> Connection:
+        while True:
+            try:
+                return await asyncpg.connect(
+                    **self._address.arguments(), statement_cache_size=self._cache
+                )
+            except asyncpg.CannotConnectNowError:  # starting: it will be there in a moment
+                await asyncio.sleep(0.02)
+
+    async def _home(self, make: Callable[[], Awaitable[_Result]]) -> _Result:
+        """Run a coroutine in the loop of the connections; that is this one, but for a client's."""
+        if self._client is None:
+            return await make()
+        if self._pid != os.getpid():
+            raise ConfigurationError(
+                f"{self._owner.url}: the pool is the parent process's; make a backend of "
+                "its own here"
+            )
+        home: asyncio.AbstractEventLoop = self._client._loop
+        if home is asyncio.get_running_loop():
+            return await make()
+        if home.is_closed() or not home.is_running():
+            raise ConfigurationError(
+                f"{self._owner.url}: the event loop of the pool does not run; a pool works only "
+                "in the loop that it was made in"
+            )
+
+        async def there() -> _Result:
+            return await make()
+
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(there(), home))
+
+    async def close(self) -> None:
+        """See `Backend.close`."""
+        with self._lock:
+            self._owner.closed = True
+            pools, self._pools = self._pools, {}
+            wakes = tuple(self._wakes)
+            self._statements = None
+        for wake in wakes:
+            wake.tell()
+        here = asyncio.get_running_loop()
+        for loop, pool in pools.items():
+            if loop is here:
+                await pool.close()
+            elif loop.is_running():
+                elsewhere = asyncio.run_coroutine_threadsafe(pool.close(), loop)
+                with contextlib.suppress(TimeoutError, asyncio.CancelledError):
+                    async with asyncio.timeout(_CLOSE_TIMEOUT):
+                        await asyncio.wrap_future(elsewhere)
+            else:
+                pool.abandon()
+
+    # -- the watch ---------------------------------------------------------------------------------
+
+    async def watch(self, prefix: str) -> AsyncGenerator[WatchEvent, None]:
+        """See `Backend.watch`."""
+        self._owner.check_open()
+        wake = Wake()
+        follower = Follower(_Line(self), prefix, wake)
+        self._wakes.add(wake)
+        fresh, stale, begun = time.time(), False, False
+        try:
+            while True:
+                reason = ""
+                news: list[WatchEvent] = []
+                try:
+                    async with asyncio.timeout(_LOOK_TIMEOUT):
+                        news = await self._home(follower.look)
+                except ClosedError:
+                    raise
+                except TimeoutError:
+                    reason = f"{self._owner.url}: no answer within {_LOOK_TIMEOUT:g} s"
+                except (*_FAILURES, KVDictError) as error:
+                    told = error if isinstance(error, KVDictError) else None
+                    told = told or self._explained(error)
+                    if isinstance(told, ConfigurationError) and not begun:
+                        raise told from error
+                    self._statements = None
+                    reason = str(told)
+                if not reason:
+                    for event in news:
+                        yield event
+                    fresh, stale, begun = time.time(), False, True
+                elif not stale:
+                    stale = True
+                    yield Stale(fresh, reason)
+                self._owner.check_open()
+                await wake.wait(_RECONNECT if stale else _POLL)
+                self._owner.check_open()
+        finally:
+            self._wakes.discard(wake)
+            with contextlib.suppress(ConfigurationError):
+                await self._home(follower.close)
+
+
+class _Line:
+    """The dedicated connection of a watch."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def connect(self) -> Connection:
+        client = self._store._client
+        return await self._store.connect() if client is None else await client.acquire()
+
+    async def disconnect(self, connection: Connection) -> None:
+        # Not back into a pool with a listener on it: the pool makes a new one.
+        connection.terminate()
+        if self._store._client is not None:
+            await self._store._client.release(connection)
+
+    async def statements(self) -> Statements:
+        return self._store._statements or await self._store.prepare()
+
+
+_all: weakref.WeakSet[Store] = weakref.WeakSet()
+_abandoned: list[object] = []  # the parent's connections: closing them here would be using them
+
+
+def _after_fork_in_child() -> None:
+    for store in tuple(_all):
+        _abandoned.append((store._pools, store._wakes))
+        store._forget()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
