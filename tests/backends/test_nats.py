@@ -1,118 +1,13 @@
-"""The NATS backend: conformance against a real server, and what is its own."""
+"""The NATS backend: conformance against a real server."""
 
 from __future__ import annotations
 
-import asyncio
-import re
-import threading
 from collections.abc import Iterator
 
-import nats
 import pytest
-from nats.js.errors import KeyNotFoundError, NoKeysError
 
-from kv_dict import NatsBackend
-from kv_dict.testing import BackendConformance, RawStore
-
-
-class RawNats(RawStore):
-    """The stock key-value API of nats-py, in a loop of its own, and the spelling by its words."""
-
-    def __init__(self, url: str, bucket: str) -> None:
-        self.url, self.bucket = url, bucket
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._thread.start()
-        self.run(self._connect())
-
-    def run(self, work):
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
-
-    async def _connect(self) -> None:
-        self.client = await nats.connect(self.url)
-        self.js = self.client.jetstream()
-        self.kv = await self.make()
-
-    async def make(self):
-        kv = await self.js.create_key_value(bucket=self.bucket, history=8, direct=True)
-        config = (await self.js.stream_info(f"KV_{self.bucket}")).config
-        config.allow_atomic = True
-        body = config.as_dict() | {"allow_atomic": True}
-        import json
-
-        await self.client.request(
-            f"$JS.API.STREAM.UPDATE.KV_{self.bucket}", json.dumps(body).encode(), timeout=5
-        )
-        return kv
-
-    def close(self) -> None:
-        async def end() -> None:
-            await self.js.delete_key_value(self.bucket)
-            await self.client.close()
-
-        self.run(end())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    def open(self) -> NatsBackend:
-        return NatsBackend(self.url, self.bucket)
-
-    def get(self, key: str) -> bytes | None:
-        async def get() -> bytes | None:
-            try:
-                return (await self.kv.get(name_of(key))).value or b""
-            except KeyNotFoundError:
-                return None
-
-        return self.run(get())
-
-    def put(self, key: str, value: bytes) -> None:
-        self.run(self.kv.put(name_of(key), value))
-
-    def delete(self, key: str) -> None:
-        self.run(self.kv.delete(name_of(key)))
-
-    def keys(self) -> set[str]:
-        async def keys() -> set[str]:
-            try:
-                return {key_of(name) for name in await self.kv.keys()}
-            except NoKeysError:
-                return set()
-
-        return self.run(keys())
-
-
-PLAIN = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-/_")
-
-
-def name_of(key: str) -> str:
-    """Spell a key byte by byte: ':' is a dot, what is not plain is =XX, nothing is '='."""
-    tokens = []
-    for part in key.split(":"):
-        token = ""
-        for byte in part.encode():
-            token += chr(byte) if chr(byte) in PLAIN else f"={byte:02X}"
-        tokens.append(token or "=")
-    name = ".".join(tokens)
-    return "=5Fkv" + name[3:] if name[:3] == "_kv" else name
-
-
-def key_of(name: str) -> str:
-    data = b"".join(
-        bytes([int(piece[1:], 16)]) if len(piece) == 3 else piece.encode()
-        for piece in re.findall(
-            r"=[0-9A-F]{2}|.", ":".join("" if t == "=" else t for t in name.split("."))
-        )
-    )
-    return data.decode()
-
-
-@pytest.fixture
-def raw(nats_url: str, bucket: str) -> Iterator[RawNats]:
-    raw = RawNats(nats_url, bucket)
-    yield raw
-    raw.close()
+from kv_dict.testing import BackendConformance
+from kv_dict.testing.raw.nats import RawNats
 
 
 class TestNatsBackend(BackendConformance):

@@ -27,25 +27,13 @@ from kv_dict.backends import open_backend
 from kv_dict.mapping.portal import face_of
 from kv_dict.model import Delete, DeletePrefix, Put, Stale, Synced
 from kv_dict.testing import Watching
-from kv_dict.testing.postgres import Elsewhere, new_table, server_url
+from kv_dict.testing.raw.postgres import Elsewhere
 from kv_dict.testing.servers.postgres import PostgresServer
 
 
-@pytest.fixture(scope="module")
-def sql() -> Iterator[Elsewhere]:
-    there = Elsewhere(server_url())
-    yield there
-    there.close()
-
-
 @pytest.fixture
-def table() -> str:
-    return new_table()
-
-
-@pytest.fixture
-def backend(table: str) -> Iterator[PostgresBackend]:
-    made = PostgresBackend(server_url(), table, create_table=True)
+def backend(postgres_url: str, table: str) -> Iterator[PostgresBackend]:
+    made = PostgresBackend(postgres_url, table, create_table=True)
     face_of(made).ping(timeout=5)
     yield made
     face_of(made).close()
@@ -250,8 +238,8 @@ def person(sql: Elsewhere, table: str) -> Iterator[str]:
     sql.execute(f"DROP ROLE {name}")
 
 
-def as_person(person: str) -> str:
-    return server_url().replace("postgres@", f"{person}:hush-hush@")
+def as_person(postgres_url: str, person: str) -> str:
+    return postgres_url.replace("postgres@", f"{person}:hush-hush@")
 
 
 def test_a_wrong_password(tmp_path: Path) -> None:
@@ -290,15 +278,15 @@ def _refused(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-def test_a_missing_database() -> None:
-    backend = PostgresBackend(server_url().replace("/postgres", "/nowhere_at_all"))
+def test_a_missing_database(postgres_url: str) -> None:
+    backend = PostgresBackend(postgres_url.replace("/postgres", "/nowhere_at_all"))
     with pytest.raises(ConfigurationError, match="nowhere_at_all"):
         face_of(backend).ping(timeout=5)
     face_of(backend).close()
 
 
-def test_a_missing_table_says_what_to_run(sql: Elsewhere, table: str) -> None:
-    backend = PostgresBackend(server_url(), table)
+def test_a_missing_table_says_what_to_run(postgres_url: str, sql: Elsewhere, table: str) -> None:
+    backend = PostgresBackend(postgres_url, table)
     with pytest.raises(ConfigurationError, match="create_table=True") as caught:
         face_of(backend).commit([Put("k", b"1")], timeout=5)
     script = str(caught.value).partition("transaction:\n")[2]
@@ -328,28 +316,30 @@ def test_privileges(sql: Elsewhere, table: str, person: str, backend: PostgresBa
     face_of(makes).close()
 
 
-def test_a_table_of_another_program(sql: Elsewhere, table: str) -> None:
+def test_a_table_of_another_program(postgres_url: str, sql: Elsewhere, table: str) -> None:
     sql.execute(f"CREATE TABLE {table} (id int, name text)")
-    backend = PostgresBackend(server_url(), table, create_table=True)
+    backend = PostgresBackend(postgres_url, table, create_table=True)
     with pytest.raises(ConfigurationError, match="of another program"):
         face_of(backend).commit([Put("k", b"1")], timeout=5)
     assert sql.fetch(f"SELECT * FROM {table}") == []
     face_of(backend).close()
 
 
-def test_a_newer_format(sql: Elsewhere, table: str, backend: PostgresBackend) -> None:
+def test_a_newer_format(
+    postgres_url: str, sql: Elsewhere, table: str, backend: PostgresBackend
+) -> None:
     sql.execute(f"UPDATE {table}_clock SET format = 99")
-    newer = PostgresBackend(server_url(), table)
+    newer = PostgresBackend(postgres_url, table)
     with pytest.raises(ConfigurationError, match="made by a newer kv-dict"):
         face_of(newer).read("k", timeout=5)
     face_of(newer).close()
 
 
 @pytest.mark.parametrize("column", ["text", "jsonb", "json", "bytea", "varchar"])
-def test_a_table_of_kv_dict_0_1(sql: Elsewhere, table: str, column: str) -> None:
+def test_a_table_of_kv_dict_0_1(postgres_url: str, sql: Elsewhere, table: str, column: str) -> None:
     sql.execute(f"CREATE TABLE {table} (k text PRIMARY KEY, v {column} NOT NULL)")
     sql.execute(f"INSERT INTO {table} VALUES ('ep1:b', '[1, 2]'), ('ep1:a', '1'), ('ep10:c', '2')")
-    old = PostgresBackend(server_url(), table)
+    old = PostgresBackend(postgres_url, table)
     with RemoteKVMapping(old, "ep1", timeout=5) as md:
         assert dict(md) == {"a": 1, "b": [1, 2]}
         assert md["b"] == [1, 2]
@@ -364,7 +354,7 @@ def test_a_table_of_kv_dict_0_1(sql: Elsewhere, table: str, column: str) -> None
 
         asyncio.run(work())
         with RemoteKVMapping(
-            PostgresBackend(server_url(), table, create_table=True), "ep1", timeout=5
+            PostgresBackend(postgres_url, table, create_table=True), "ep1", timeout=5
         ) as upgraded:
             assert dict(upgraded) == {"a": 3, "b": [1, 2]}
             upgraded["b"].append(3)
@@ -378,10 +368,12 @@ def test_a_table_of_kv_dict_0_1(sql: Elsewhere, table: str, column: str) -> None
             assert dict(upgraded) == {"a": 4, "b": [1, 2, 3]}
 
 
-def test_several_processes_make_the_table_at_once(table: str, sql: Elsewhere) -> None:
+def test_several_processes_make_the_table_at_once(
+    postgres_url: str, table: str, sql: Elsewhere
+) -> None:
     program = (
         "import sys; from kv_dict import PostgresBackend, RemoteKVMapping\n"
-        f"with RemoteKVMapping(PostgresBackend({server_url()!r}, {table!r}, create_table=True),"
+        f"with RemoteKVMapping(PostgresBackend({postgres_url!r}, {table!r}, create_table=True),"
         " 'ep1', timeout=15) as md:\n"
         "    sys.stdin.readline(); md[sys.argv[1]] = 1"
     )
@@ -542,9 +534,9 @@ def test_a_child_makes_its_own_connections(backend: PostgresBackend) -> None:
     assert value(backend, "k") == b"parent and child"
 
 
-def test_a_pool_of_the_users(table: str, backend: PostgresBackend) -> None:
+def test_a_pool_of_the_users(postgres_url: str, table: str, backend: PostgresBackend) -> None:
     async def work() -> None:
-        async with asyncpg.create_pool(server_url(), min_size=1, max_size=3) as pool:
+        async with asyncpg.create_pool(postgres_url, min_size=1, max_size=3) as pool:
             mine = PostgresBackend(client=pool, table=table)
             await mine.commit([Put("p:a", b"1")], timeout=5)
 
@@ -570,11 +562,11 @@ def test_a_pool_of_the_users(table: str, backend: PostgresBackend) -> None:
 # -- names and secrets -----------------------------------------------------------------------------
 
 
-def test_odd_names_of_tables_are_safe(sql: Elsewhere) -> None:
-    schema = new_table()
+def test_odd_names_of_tables_are_safe(postgres_url: str, table: str, sql: Elsewhere) -> None:
+    schema = table
     sql.execute(f'CREATE SCHEMA "{schema}"')
     for name in ('"it\'s; DROP TABLE ""x"""', '"Ünïcode 表"', "Folded_Name"):
-        backend = PostgresBackend(server_url(), f"{schema}.{name}", create_table=True)
+        backend = PostgresBackend(postgres_url, f"{schema}.{name}", create_table=True)
         face_of(backend).commit([Put("k", b"1")], timeout=5)
         assert value(backend, "k") == b"1"
         face_of(backend).close()
@@ -583,9 +575,9 @@ def test_odd_names_of_tables_are_safe(sql: Elsewhere) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a;b", 'a"b', "a.b.c", '"a$b"', "x" * 51, "1a"])
-def test_what_is_no_name_of_a_table(name: str) -> None:
+def test_what_is_no_name_of_a_table(postgres_url: str, name: str) -> None:
     with pytest.raises(ConfigurationError, match="table="):
-        PostgresBackend(server_url(), name)
+        PostgresBackend(postgres_url, name)
 
 
 @pytest.mark.parametrize(
@@ -618,10 +610,10 @@ def test_urls_that_cannot_work(url: str, says: str) -> None:
         open_backend(url)
 
 
-def test_several_hosts_find_the_one_that_writes() -> None:
-    here = server_url().partition("@")[2].partition("/")[0]
+def test_several_hosts_find_the_one_that_writes(postgres_url: str, table: str) -> None:
+    here = postgres_url.partition("@")[2].partition("/")[0]
     url = f"postgresql://postgres@127.0.0.1:1,{here}/postgres?target_session_attrs=read-write"
-    backend = open_backend(f"{url}&table={new_table()}&create_table=true")
+    backend = open_backend(f"{url}&table={table}&create_table=true")
     face_of(backend).commit([Put("k", b"1")], timeout=5)
     face_of(backend).close()
 
@@ -638,8 +630,8 @@ def test_without_the_driver() -> None:
     subprocess.run([sys.executable, "-c", program], check=True, env=environment)
 
 
-def test_without_prepared_statements_as_behind_pgbouncer() -> None:
-    url = f"{server_url()}?statement_cache_size=0&create_table=true&table={new_table()}"
+def test_without_prepared_statements_as_behind_pgbouncer(postgres_url: str, table: str) -> None:
+    url = f"{postgres_url}?statement_cache_size=0&create_table=true&table={table}"
     backend = open_backend(url)
     face_of(backend).commit([Put("p:a", b"1"), Put("p:b", b"2")], timeout=5)
     assert [e.key for e in face_of(backend).snapshot("p:", timeout=5).entries] == ["p:a", "p:b"]

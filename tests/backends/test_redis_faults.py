@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import pickle
@@ -37,6 +36,7 @@ from kv_dict import (
 from kv_dict.backends.redis.resp import NOTHING, ErrorReply, Push, Reader
 from kv_dict.model import ABSENT, Delete, DeletePrefix, Put, Stale, Synced
 from kv_dict.testing import Watching
+from kv_dict.testing.proxy import FaultProxy
 from kv_dict.testing.servers.process import free_port
 from kv_dict.testing.servers.redis import RedisServer
 
@@ -633,65 +633,11 @@ def test_a_missing_driver_is_named() -> None:
 # -- TLS -----------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An authority, and certificates of a server on localhost and of a client."""
-    folder = tmp_path_factory.mktemp("tls")
-
-    def openssl(*words: str) -> None:
-        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
-
-    key = ("-newkey", "rsa:2048", "-nodes")
-    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=Test CA")
-    for name in ("server", "client"):
-        (folder / "names").write_text("subjectAltName=DNS:localhost")
-        request = ("-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        openssl("req", *key, *request)
-        sign = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names")
-        openssl("x509", "-req", "-in", f"{name}.csr", *sign, "-out", f"{name}.pem")
-    return folder
-
-
 @pytest.fixture
-def tls_port(certificates: Path, redis_url: str, client: redis.Redis) -> Iterator[int]:
+def tls_port(tls_context: ssl.SSLContext, client: redis.Redis) -> Iterator[int]:
     """A port that speaks TLS in front of the server, and asks for a client's certificate."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificates / "server.pem", certificates / "server.key")
-    context.load_verify_locations(certificates / "ca.pem")
-    context.verify_mode = ssl.CERT_REQUIRED
-    at = client.connection_pool.connection_kwargs
-    loop = asyncio.new_event_loop()
-    ends: set[asyncio.Task[None]] = set()
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(1 << 16):
-                writer.write(data)
-                await writer.drain()
-        writer.close()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        ends.add(asyncio.current_task())
-        inside = await asyncio.open_connection(at["host"], at["port"])
-        await asyncio.gather(pump(reader, inside[1]), pump(inside[0], writer))
-
-    async def begin() -> asyncio.Server:
-        return await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-
-    async def end() -> None:
-        proxy.close()
-        for task in ends:
-            task.cancel()
-        await asyncio.gather(*ends, return_exceptions=True)
-
-    proxy = loop.run_until_complete(begin())
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    yield proxy.sockets[0].getsockname()[1]
-    asyncio.run_coroutine_threadsafe(end(), loop).result(10)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+    with FaultProxy(client.connection_pool.connection_kwargs["port"], tls_context) as proxy:
+        yield proxy.port
 
 
 def test_tls(certificates: Path, tls_port: int, redis_url: str) -> None:

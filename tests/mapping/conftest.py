@@ -21,7 +21,6 @@ from kv_dict import (
 from kv_dict.backend import Capabilities
 from kv_dict.model import Entry as StoredEntry
 from kv_dict.model import Operation, Put, Revision, Snapshot, WatchEvent
-from kv_dict.testing.postgres import new_table, server_url
 
 
 class AsynchronousOnly(Backend):
@@ -80,7 +79,11 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]
     elif request.param == "redis":
         made = empty_redis(request.getfixturevalue("redis_url"))
     elif request.param == "postgres":
-        made = PostgresBackend(server_url(), new_table(), create_table=True)
+        made = PostgresBackend(
+            request.getfixturevalue("postgres_url"),
+            request.getfixturevalue("table"),
+            create_table=True,
+        )
     elif request.param == "nats":
         made = NatsBackend(
             request.getfixturevalue("nats_url"),

@@ -19,6 +19,8 @@ __all__ = ["NatsServer"]
 class NatsServer(ServerProcess):
     """``nats-server -js``, which syncs every write to the disk before it answers."""
 
+    store_options = "/?create_bucket=true"
+
     @property
     def url(self) -> str:
         return f"nats://127.0.0.1:{self.port}"

@@ -41,6 +41,7 @@ class PostgresServer(ServerProcess):
     """
 
     stop_signal = signal.SIGINT  # SIGTERM would wait for the clients to go
+    store_options = "?create_table=true"
 
     def __init__(self, folder: Path, settings: dict[str, str] | None = None) -> None:
         super().__init__(folder)

@@ -63,6 +63,13 @@ class ServerProcess(ABC):
     def url(self) -> str:
         """The URL of the server, as `open_backend` takes it."""
 
+    def store_url(self, port: int | None = None) -> str:
+        """Return the URL of a store, made at its first use; with a proxy's port if one is given."""
+        return self.url.replace(f":{self.port}", f":{port or self.port}") + self.store_options
+
+    store_options: str = ""
+    """What a URL needs so that its store is made."""
+
     @abstractmethod
     def command(self) -> list[str]:
         """Return the command line that serves `folder` on `port`, in the foreground."""

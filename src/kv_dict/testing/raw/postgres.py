@@ -1,45 +1,18 @@
-"""One PostgreSQL for the tests that need one, and plain SQL on it from another thread."""
+"""A table as psql sees it, and plain SQL from a thread of its own."""
 
 from __future__ import annotations
 
 import asyncio
-import atexit
-import contextlib
-import functools
-import itertools
-import os
-import tempfile
 import threading
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import asyncpg
 
 from kv_dict import PostgresBackend
-from kv_dict.testing import RawStore
-from kv_dict.testing.servers.postgres import PostgresServer
+from kv_dict.testing.raw import RawStore
 
-_numbers = itertools.count()
-
-
-@functools.cache
-def server_url() -> str:
-    """Return the URL of this session's server: KV_DICT_TEST_POSTGRES_URL, or of a new one."""
-    given = os.environ.get("KV_DICT_TEST_POSTGRES_URL")
-    if given:
-        return given
-    stack = contextlib.ExitStack()
-    atexit.register(stack.close)
-    folder = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
-    # What a test acknowledges need not outlive the computer's power here.
-    settings = {"fsync": "off"}
-    return stack.enter_context(PostgresServer(Path(folder) / "server", settings)).url
-
-
-def new_table() -> str:
-    """Return the name of a table that nobody has used."""
-    return f"kv_{os.getpid()}_{next(_numbers)}"
+__all__ = ["Elsewhere", "RawPostgres"]
 
 
 class Elsewhere:
