@@ -52,7 +52,6 @@ class FaultProxy:
         self._tls = tls
         self._swallowing = False
         self._answers_left: int | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
@@ -91,15 +90,17 @@ class FaultProxy:
     # -- life ------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Break every connection and end the thread."""
+        """Break every connection and end the thread. Idempotent."""
+        if self._loop.is_closed():
+            return
 
         async def end() -> None:
             self._server.close()
             await self._abort()
-            tasks = self._tasks - {asyncio.current_task()}
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+                for task in tasks:  # those of a connection that was just accepted included
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
         self._there(end())
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -132,9 +133,6 @@ class FaultProxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - start_server makes one
-        self._tasks.add(task)
         self._writers.add(writer)
         try:
             inside = await asyncio.open_connection("127.0.0.1", self.server_port)
@@ -149,7 +147,6 @@ class FaultProxy:
         except OSError:
             pass  # no server: the client finds its connection broken
         finally:
-            self._tasks.discard(task)
             self._writers.discard(writer)
             writer.transport.abort()
 
