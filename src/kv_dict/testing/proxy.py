@@ -13,6 +13,7 @@ __all__ = ["FaultProxy"]
 
 _PIECE: Final = 1 << 16
 _PATIENCE: Final = 10.0
+_LOOK: Final = 0.05
 
 
 class FaultProxy:
@@ -96,11 +97,10 @@ class FaultProxy:
 
         async def end() -> None:
             self._server.close()
-            await self._abort()
+            # Not by cancelling: that of a connection just accepted would be logged as an error.
             while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
-                for task in tasks:  # those of a connection that was just accepted included
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                await self._abort()
+                await asyncio.wait(tasks, timeout=_LOOK)
 
         self._there(end())
         self._loop.call_soon_threadsafe(self._loop.stop)
