@@ -12,15 +12,17 @@ import redis
 from kv_dict import (
     Backend,
     InMemoryAsyncBackend,
-    NatsBackend,
     PostgresBackend,
     RedisBackend,
     RemoteKVMapping,
     SQLiteBackend,
 )
 from kv_dict.backend import Capabilities
+from kv_dict.mapping.portal import face_of
 from kv_dict.model import Entry as StoredEntry
 from kv_dict.model import Operation, Put, Revision, Snapshot, WatchEvent
+from kv_dict.testing.raw.nats import RawNats
+from kv_dict.testing.raw.postgres import Elsewhere
 
 
 class AsynchronousOnly(Backend):
@@ -62,39 +64,73 @@ class AsynchronousOnly(Backend):
         self.closed = True
 
 
-def empty_redis(url: str) -> RedisBackend:
-    with redis.Redis.from_url(url) as client:
-        client.flushdb()
-    return RedisBackend(url)
+class Shared:
+    """A store of a server that all tests use, each of which finds it empty.
+
+    Connecting, and making a table or a bucket, would take longer than most tests.
+
+    Parameters
+    ----------
+    backend : Backend
+        Never closed before the last test.
+    empty : callable
+        Empties it as another program would.
+    """
+
+    def __init__(self, backend: Backend, empty: Callable[[], object]) -> None:
+        self._keeper = RemoteKVMapping(backend, "keeps-the-backend-open")
+        self._empty = empty
+
+    def emptied(self) -> Backend:
+        self._empty()
+        return self._keeper.backend
+
+    def close(self) -> None:
+        self._keeper.close()
+
+
+@pytest.fixture(scope="session")
+def shared_redis(redis_url: str) -> Iterator[Shared]:
+    with redis.Redis.from_url(redis_url) as client:
+        shared = Shared(RedisBackend(redis_url), client.flushdb)
+        yield shared
+        shared.close()
+
+
+@pytest.fixture(scope="session")
+def shared_postgres(postgres_url: str, sql: Elsewhere) -> Iterator[Shared]:
+    table = "kv_of_mapping_tests"
+    backend = PostgresBackend(postgres_url, table, create_table=True)
+    face_of(backend).ping(timeout=15)
+    shared = Shared(backend, lambda: sql.execute(f"DELETE FROM {table}"))
+    yield shared
+    shared.close()
+
+
+@pytest.fixture(scope="session")
+def shared_nats(nats_url: str) -> Iterator[Shared]:
+    raw = RawNats(nats_url, "kv_of_mapping_tests")
+    shared = Shared(raw.open(), lambda: raw.run(raw.js.purge_stream(f"KV_{raw.bucket}")))
+    yield shared
+    shared.close()
+    raw.close()
 
 
 @pytest.fixture(params=["memory", "sqlite", "asynchronous", "redis", "postgres", "nats"])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
-    """A new, empty store of each kind; kept open for the whole test."""
+    """An empty store of each kind; kept open for the whole test."""
     made: Backend
     if request.param == "memory":
         made = InMemoryAsyncBackend()
     elif request.param == "sqlite":
         made = SQLiteBackend(tmp_path / "md.db")
-    elif request.param == "redis":
-        made = empty_redis(request.getfixturevalue("redis_url"))
-    elif request.param == "postgres":
-        made = PostgresBackend(
-            request.getfixturevalue("postgres_url"),
-            request.getfixturevalue("table"),
-            create_table=True,
-        )
-    elif request.param == "nats":
-        made = NatsBackend(
-            request.getfixturevalue("nats_url"),
-            request.getfixturevalue("bucket"),
-            create_bucket=True,
-        )
-    else:
+    elif request.param == "asynchronous":
         made = AsynchronousOnly()
-    keeper = RemoteKVMapping(made, "keeps-the-backend-open")
-    yield made
-    keeper.close()
+    else:
+        shared: Shared = request.getfixturevalue(f"shared_{request.param}")
+        made = shared.emptied()
+    with RemoteKVMapping(made, "keeps-the-backend-open"):
+        yield made
 
 
 @pytest.fixture

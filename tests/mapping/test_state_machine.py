@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-import tempfile
-from pathlib import Path
+import itertools
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -17,9 +17,10 @@ from hypothesis.stateful import (
     invariant,
     multiple,
     rule,
+    run_state_machine_as_test,
 )
 
-from kv_dict import Backend, ConflictError, InMemoryAsyncBackend, RemoteKVMapping, SQLiteBackend
+from kv_dict import Backend, ConflictError, InMemoryAsyncBackend, RemoteKVMapping
 
 KEYS = st.sampled_from(["a", "b", "c", "a:b", "", "é"])
 SCALARS = st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from(["", "x", 2**70, b"b"])
@@ -132,20 +133,19 @@ class Story(RuleBasedStateMachine):
 
     handles: Bundle[Any] = Bundle("handles")
 
-    def make(self) -> Backend:
-        return InMemoryAsyncBackend()
+    def __init__(self, backend: Backend, entry_point: str, sep: str | None) -> None:
+        super().__init__()
+        self.mappings = [RemoteKVMapping(backend, entry_point, sep) for _ in range(2)]
+        self.md = self.mappings[0]
+        self.model: dict[str, Any] = {}
 
     @initialize(start=st.dictionaries(KEYS, RICH | VALUES, min_size=1, max_size=3))
     def begin(self, start: dict[str, Any]) -> None:
-        self.model: dict[str, Any] = {}
-        backend = self.make()
-        self.mappings = [RemoteKVMapping(backend, "ep1") for _ in range(2)]
-        self.md = self.mappings[0]
         self.md.update(start)
         self.model.update(fresh(start))
 
     def teardown(self) -> None:
-        for mapping in getattr(self, "mappings", ()):
+        for mapping in self.mappings:
             mapping.close()
 
     @rule(target=handles, which=READERS, key=KEYS)
@@ -241,8 +241,6 @@ class Story(RuleBasedStateMachine):
 
     @invariant()
     def both_read_what_the_model_says(self) -> None:
-        if not hasattr(self, "md"):
-            return
         for mapping in self.mappings:
             read = mapping.copy()
             assert read == self.model
@@ -253,31 +251,19 @@ class Story(RuleBasedStateMachine):
                     assert list(value) == list(self.model[key])
 
 
-class SQLiteStory(Story):
-    def make(self) -> Backend:
-        self.folder = tempfile.TemporaryDirectory()
-        return SQLiteBackend(Path(self.folder.name) / "md.db")
-
-    def teardown(self) -> None:
-        super().teardown()
-        if hasattr(self, "folder"):
-            self.folder.cleanup()
-
-
-TestStory = Story.TestCase
-TestStory.settings = settings(
-    max_examples=150,
-    stateful_step_count=15,
-    deadline=None,
-    report_multiple_bugs=False,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
-TestSQLiteStory = SQLiteStory.TestCase
-TestSQLiteStory.settings = settings(
-    max_examples=20,
-    stateful_step_count=12,
-    deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # the memory's story is the one to shrink
-    report_multiple_bugs=False,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+@pytest.mark.parametrize("flat", [False, True], ids=["sep", "flat"])
+def test_story(backend: Backend, flat: bool) -> None:
+    entry_points = (f"ep{number}-" for number in itertools.count())
+    local = isinstance(backend, InMemoryAsyncBackend)
+    run_state_machine_as_test(
+        lambda: Story(backend, next(entry_points), None if flat else ":"),
+        settings=settings(
+            max_examples=150 if local else 20,
+            stateful_step_count=15,
+            deadline=None,
+            # The memory's story is the one to shrink.
+            phases=tuple(Phase) if local else (Phase.explicit, Phase.reuse, Phase.generate),
+            report_multiple_bugs=False,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        ),
+    )
