@@ -192,18 +192,18 @@ VALUE_OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
 
 
 @pytest.mark.parametrize("operation", VALUE_OPERATIONS)
-def test_operation_by_value_kind(operation: str, md: RemoteKVMapping) -> None:
+def test_operation_by_value_kind(operation: str, backend: Backend) -> None:
     function = VALUE_OPERATIONS[operation]
     wrong = {}
     for kind, value in VALUES.items():
         plain: dict[str, Any] = {"a": 1, "b": "two", "c": [3]}
-        md.clear()
-        md.update(plain)
-        try:
-            # Each side gets its own copy: a dict would otherwise hold the very object.
-            compare(lambda d, v=value: function(d, copy.deepcopy(v)), plain, md)
-        except AssertionError as error:
-            wrong[kind] = str(error).splitlines()[0]
+        with RemoteKVMapping(backend, kind) as md:
+            md.update(plain)
+            try:
+                # Each side gets its own copy: a dict would otherwise hold the very object.
+                compare(lambda d, v=value: function(d, copy.deepcopy(v)), plain, md)
+            except AssertionError as error:
+                wrong[kind] = str(error).splitlines()[0]
     assert wrong == {}
 
 
