@@ -352,6 +352,8 @@ def leaves_only_the_scalar(scalar: Any, new: Any) -> bool:
 @example(entries={"ep1:k": b"1", "ep1:k:a": b"2"}, new={"_value": 2})
 @example(entries={"ep1:k:a:b": b"1"}, new={"a": {}})
 @example(entries={"ep1:k": b'{"a":1}', "ep1:k:a:b": b"2"}, new={"a": {"_value": 1, "b": 2}})
+@example(entries={"ep1:k": b'{"a":{"b":1}}', "ep1:k:a:c": b"2"}, new={"a": {"c": 2}})
+@example(entries={"ep1:k": b'{"a":{"b":1}}', "ep1:k:a": b"2"}, new={"a": {"c": 3}})
 def test_a_replacement_reads_as_what_was_assigned(entries: dict[str, bytes], new: Any) -> None:
     assume(not any(leaves_only_the_scalar(scalar, new) for scalar in scalars(entries)))
     stored = as_stored(entries)

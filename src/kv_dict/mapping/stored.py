@@ -2,8 +2,9 @@
 
 Usually that is one entry. With a separator there may be entries below it, written by other
 programs: ``ep1:main:sup1`` is read as ``md["main"]["sup1"]``. A key that has both a value of its
-own and entries below is a dict: its own dict with the others merged in, or ``{"_value": ...}``
-where its own value is no dict. A changed value goes back to the entries its parts came from.
+own and entries below is a dict: its own dict with the others merged in, at every depth, or
+``{"_value": ...}`` where its own value is no dict. A changed value goes back to the entries its
+parts came from.
 """
 
 from __future__ import annotations
@@ -145,9 +146,10 @@ class _Node:
         if not self.below:
             return value
         if not isinstance(value, dict):
-            value = {VALUE: value}
+            value = {VALUE: value} if VALUE not in self.below else {}
         for step in sorted(self.below):
-            value[step] = self.below[step].value(codec)
+            part = self.below[step].value(codec)
+            value[step] = _merged(value[step], part) if step in value else part
         return value
 
     def spread(
@@ -159,20 +161,31 @@ class _Node:
                 node.remove(operations)
             self._put(self.path, self.entry, value, codec, space, operations)
             return
+        own = self.own_value(codec)
         here: dict[str, Any] = {}
+        staying = set()
         for step, part in value.items():
-            if step in self.below:
-                self.below[step].spread(part, codec, space, operations)
-            else:
+            if step not in self.below:
                 here[step] = part
+                continue
+            node = self.below[step]
+            if isinstance(own, dict) and step in own:
+                # Two entries have this part. What changes moves to the one below.
+                part_below = node.value(codec)
+                where = _where(node.path)
+                shown = _merged(own[step], part_below)
+                unchanged = codec.encode(part, where) == codec.encode(shown, where)
+                if unchanged or not (isinstance(part_below, dict) or isinstance(part, dict)):
+                    staying.add(step)
+                if unchanged:
+                    continue
+            node.spread(part, codec, space, operations)
         for step in self.below.keys() - value.keys():
             self.below[step].remove(operations)
-        own = self.own_value(codec)
         if self.entry is not None and isinstance(own, dict):
-            hidden = own.keys() & self.below.keys() & value.keys()
-            if hidden:  # parts that an entry below hides: they stay, and stay where they are
+            if staying:
                 kept = {step: here.get(step, part) for step, part in own.items()}
-                here = {step: kept[step] for step in kept if step in here or step in hidden} | here
+                here = {step: kept[step] for step in kept if step in here or step in staying} | here
             self._put(self.path, self.entry, here, codec, space, operations)
             # Where others have just made an entry below of that name, it would hide the new part.
             operations += [
@@ -214,6 +227,16 @@ class _Node:
             operations.append(Put(space.join(path), data, ABSENT))
         elif entry.value != data:
             operations.append(Put(entry.key, data, entry.revision))
+
+
+def _merged(own: Any, below: Any) -> Any:
+    """Return what is read where an entry has one value of a part and those below it another."""
+    if not isinstance(below, dict):
+        return below  # which hides the other
+    if not isinstance(own, dict):
+        return {VALUE: own} | below
+    shared = {step: _merged(own[step], below[step]) for step in own.keys() & below.keys()}
+    return own | below | shared
 
 
 def _where(path: Sequence[str]) -> str:
