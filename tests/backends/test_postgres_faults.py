@@ -557,7 +557,7 @@ def test_a_pool_of_the_users(postgres_url: str, table: str, backend: PostgresBac
             assert await pool.fetchval("SELECT 1") == 1
 
     asyncio.run(work())
-    with pytest.raises(ConfigurationError, match="is a pool of asyncpg"):
+    with pytest.raises(ConfigurationError, match="a pool or a connection of asyncpg"):
         PostgresBackend(client=object())
 
 

@@ -1,7 +1,9 @@
-"""Where the server is, as whom, and with which secret: read from a DSN, shown without secrets."""
+"""Where the server is, as whom, and with which secrets: read from a DSN, shown without secrets."""
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +15,10 @@ __all__ = ["Address"]
 
 _SECRET: Final = frozenset({"password", "sslpassword"})
 _MASK: Final = "***"
+_TLS: Final = {"ca_file": "sslrootcert", "cert_file": "sslcert", "key_file": "sslkey"}
+_UNVERIFIED: Final = frozenset({"disable", "allow", "prefer"})
+_OPTION: Final = re.compile(r"[A-Za-z_][\w.]*")
+_HOST: Final = re.compile(r"(\[[^\]]*\]|[^\[\]:]*)(:\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +27,12 @@ class Address:
 
     Attributes
     ----------
-    dsn : str
-        The DSN without passwords.
+    login : str
+        What precedes the hosts: the user, as in a URL, and an ``@``; or nothing.
+    hosts : tuple of str
+        ``host:port`` of each server; one empty string for what the environment says.
+    rest : str
+        The database and the options, secrets left out.
     masked : str
         The DSN for people; a password is three asterisks.
     password : str or None
@@ -31,7 +41,9 @@ class Address:
         A file whose content is the password, read anew for each connection.
     """
 
-    dsn: str = field(repr=False)
+    login: str
+    hosts: tuple[str, ...]
+    rest: str
     masked: str
     password: str | None = field(default=None, repr=False)
     ssl_password: str | None = field(default=None, repr=False)
@@ -50,50 +62,58 @@ class Address:
             parts = urlsplit(dsn)
             options = parse_qsl(parts.query, keep_blank_values=True)
         except (ValueError, AttributeError, TypeError):
-            parts = None
-        if parts is None or parts.scheme not in ("postgresql", "postgres") or parts.fragment:
-            raise ConfigurationError(
-                "dsn: a PostgreSQL URL is expected, as postgresql://user@host:5432/database, with "
-                "special characters of a password as %XX (# is %23, / is %2F, @ is %40)"
-            )
+            raise _malformed() from None
         login, at, hosts = parts.netloc.rpartition("@")
         user, colon, password = login.partition(":")
+        well_formed = (
+            parts.scheme in ("postgresql", "postgres")
+            and not parts.fragment
+            and "@" not in parts.path
+            and all(_HOST.fullmatch(host) for host in hosts.split(","))
+            and all(_OPTION.fullmatch(name) for name, _ in options)
+        )
+        if not well_formed:
+            raise _malformed()
         given = dict(options)
+        if "password_file" in given:
+            password_file = password_file or given["password_file"]
         secret = unquote(password) if colon else given.get("password")
         if secret is not None and password_file is not None:
             raise ConfigurationError("give the password or password_file, not both")
-        public = [(name, value) for name, value in options if name not in _SECRET]
+        public = {n: v for n, v in given.items() if n not in _SECRET and n != "password_file"}
         return cls(
-            dsn=_build(f"{user}{at}{hosts}", parts.path, public),
-            masked=_build(
-                f"{user}{f':{_MASK}' if colon else ''}{at}{hosts}",
-                parts.path,
-                [(n, _MASK if n in _SECRET else v) for n, v in options],
-            ),
+            login=f"{user}{at}",
+            hosts=tuple(hosts.split(",")),
+            rest=_rest(parts.path, _with_tls(public)),
+            masked=f"postgresql://{user}{f':{_MASK}' if colon else ''}{at}{hosts}"
+            + _rest(parts.path, {n: _MASK if n in _SECRET else v for n, v in given.items()}),
             password=secret,
             ssl_password=given.get("sslpassword"),
             password_file=None if password_file is None else Path(password_file).expanduser(),
         )
 
     def with_secrets(self) -> str:
-        """Return the whole DSN."""
+        """Return the whole DSN, but for what `password_file` holds."""
         secrets = {"password": self.password, "sslpassword": self.ssl_password}
-        query = urlencode({n: v for n, v in secrets.items() if v is not None}, quote_via=quote)
-        return f"{self.dsn}{'&' if '?' in self.dsn else '?'}{query}" if query else self.dsn
+        return self._dsn(",".join(self.hosts), {n: v for n, v in secrets.items() if v is not None})
 
-    def arguments(self) -> dict[str, Any]:
-        """Return the arguments of `asyncpg.connect`."""
-        found: dict[str, Any] = {"dsn": self.dsn}
-        if self.ssl_password is not None:
-            found["dsn"] += f"{'&' if '?' in self.dsn else '?'}sslpassword=" + quote(
-                self.ssl_password, safe=""
-            )
+    def arguments(self, host: str) -> dict[str, Any]:
+        """Return the arguments of `asyncpg.connect` for one of the hosts."""
+        secrets = {} if self.ssl_password is None else {"sslpassword": self.ssl_password}
+        found: dict[str, Any] = {"dsn": self._dsn(host, secrets)}
         if self.password_file is not None:
             found["password"] = self.read_password()
         elif self.password is not None:
             found["password"] = self.password
-        if "application_name=" not in self.dsn:
+        if "application_name=" not in self.rest:
             found["server_settings"] = {"application_name": "kv_dict"}
+        if (
+            len(self.hosts) > 1
+            and "target_session_attrs=" not in self.rest
+            and "PGTARGETSESSIONATTRS" not in os.environ
+        ):
+            # Any of them might be a standby: it would answer with what was true a while ago.
+            found["target_session_attrs"] = "read-write"
         return found
 
     def read_password(self) -> str:
@@ -107,7 +127,45 @@ class Address:
                 f"password_file {self.password_file} cannot be read ({reason})"
             ) from None
 
+    def _dsn(self, hosts: str, more: dict[str, str]) -> str:
+        query = urlencode(more, quote_via=quote)
+        joint = "&" if "?" in self.rest else "?"
+        return f"postgresql://{self.login}{hosts}{self.rest}{joint if query else ''}{query}"
 
-def _build(netloc: str, path: str, options: list[tuple[str, str]]) -> str:
+
+def _malformed() -> ConfigurationError:
+    return ConfigurationError(
+        "dsn: a PostgreSQL URL is expected, as postgresql://user@host:5432/database, with special "
+        "characters of a password as %XX (# is %23, / is %2F, ? is %3F, @ is %40)"
+    )
+
+
+def _rest(path: str, options: dict[str, str]) -> str:
     query = urlencode(options, safe="/:,*", quote_via=quote)
-    return f"postgresql://{netloc}{path}{'?' if query else ''}{query}"
+    return f"{path}{'?' if query else ''}{query}"
+
+
+def _with_tls(options: dict[str, str]) -> dict[str, str]:
+    """Return the options with libpq's names for what all backends call ``ca_file`` and so on."""
+    named = [name for name in _TLS if name in options]
+    if ("cert_file" in named) != ("key_file" in named):
+        raise ConfigurationError("cert_file= and key_file= belong together")
+    if twice := [name for name in named if _TLS[name] in options]:
+        raise ConfigurationError(f"{twice[0]}= is another name of {_TLS[twice[0]]}=: choose one")
+    mode = options.get("sslmode", "verify-full")
+    if named and mode in _UNVERIFIED:
+        raise ConfigurationError(
+            f"sslmode={mode} would go on without TLS, and {named[0]}= asks for it; leave sslmode "
+            "out (it is verify-full then)"
+        )
+    if options.get("target_session_attrs") == "prefer-standby":
+        raise ConfigurationError(
+            "target_session_attrs=prefer-standby would answer with old values; use read-write"
+        )
+    found = {_TLS.get(name, name): value for name, value in options.items()}
+    for name, libpq in _TLS.items():
+        if libpq in found and not Path(found[libpq]).is_file():
+            raise ConfigurationError(
+                f"{name if name in named else libpq}={found[libpq]} is no file"
+            )
+    return {**found, "sslmode": mode} if named else found

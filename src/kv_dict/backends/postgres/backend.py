@@ -17,7 +17,7 @@ from kv_dict.errors import ConfigurationError
 from kv_dict.model import Entry, Operation, Revision, Snapshot, WatchEvent
 
 if TYPE_CHECKING:
-    import asyncpg
+    from kv_dict.backends.postgres.store import Client
 
 __all__ = ["PostgresBackend"]
 
@@ -63,7 +63,7 @@ class PostgresBackend(Backend):
         dsn: str = "postgresql://",
         table: str = "kv_store",
         *,
-        client: asyncpg.Pool[asyncpg.Record] | None = None,
+        client: Client | None = None,
         create_table: bool = False,
         password_file: str | Path | None = None,
         statement_cache_size: int = 100,
@@ -96,7 +96,8 @@ class PostgresBackend(Backend):
     @property
     def url(self) -> str:
         if self._client is not None:
-            return f"postgresql://(an asyncpg pool)?table={self._table}"
+            kind = type(self._client).__name__.lower()
+            return f"postgresql://(an asyncpg {kind})?table={self._table}"
         name = self._arguments[0]
         if name == "kv_store":
             return self._address.masked

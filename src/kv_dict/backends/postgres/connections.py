@@ -9,15 +9,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol, TypeAlias
 
 import asyncpg
 
 from kv_dict.backends.postgres.explain import DRIVER_ERRORS
+from kv_dict.errors import ConfigurationError
 
-__all__ = ["ClientConnections", "Connection", "Connections", "LoopConnections"]
+__all__ = ["Connection", "Connections", "LoopConnections", "OneConnection", "PoolConnections"]
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Listener: TypeAlias = Callable[..., None]
 
 _QUIET: Final = 30.0
 """Seconds after which an unused connection is asked whether it still works, as a firewall may have
@@ -26,14 +29,28 @@ forgotten it: a write on it would end in OutcomeUnknown."""
 _PATIENCE: Final = 0.5
 
 
+_ROUNDS: Final = 3
+"""Rounds of a loop after which a connection that is closed by now knows it: one hears of it, one
+tells, and TLS passes it on."""
+
+
 class Connections(Protocol):
     """What gives connections to operations in one loop."""
 
-    async def acquire(self) -> Connection:
-        """Return a connection that works, as far as is known."""
+    async def acquire(self, *, certain: bool = False) -> Connection:
+        """Return a connection that works, as far as is known; `certain`: as of this moment."""
 
     async def release(self, connection: Connection, *, healthy: bool) -> None:
         """Take it back."""
+
+    async def dedicate(self) -> Connection:
+        """Return a connection for a watch."""
+
+    async def retire(self, connection: Connection, channel: str, listener: Listener) -> None:
+        """Take back one that was dedicated, and that `listener` listens on."""
+
+    def turn(self) -> AbstractAsyncContextManager[object]:
+        """Return what to hold while a dedicated connection is used."""
 
     async def close(self) -> None:
         """Let go of all."""
@@ -60,9 +77,12 @@ class LoopConnections:
         """Have the loop close them before it ends."""
         await anext(self._ending)
 
-    async def acquire(self) -> Connection:
+    async def acquire(self, *, certain: bool = False) -> Connection:
         await self._slots.acquire()
         try:
+            if certain and self._idle:
+                for _ in range(_ROUNDS):
+                    await asyncio.sleep(0)
             while self._idle:
                 since, connection = self._idle.pop()
                 if connection.is_closed():
@@ -80,6 +100,18 @@ class LoopConnections:
             self._idle.append((self.loop.time(), connection))
         else:
             connection.terminate()
+            # What befell this one has befallen the unused ones too: a restart, say.
+            while self._idle:
+                self._idle.pop()[1].terminate()
+
+    async def dedicate(self) -> Connection:
+        return await self._connect()
+
+    async def retire(self, connection: Connection, channel: str, listener: Listener) -> None:
+        connection.terminate()
+
+    def turn(self) -> AbstractAsyncContextManager[object]:
+        return contextlib.nullcontext()
 
     async def close(self) -> None:
         self._closed = True
@@ -104,19 +136,69 @@ class LoopConnections:
             await asyncio.sleep(0)
 
 
-class ClientConnections:
+class PoolConnections:
     """Connections of a pool that the user made, and closes."""
 
     def __init__(self, pool: asyncpg.Pool[asyncpg.Record]) -> None:
         self._pool = pool
 
-    async def acquire(self) -> Connection:
+    async def acquire(self, *, certain: bool = False) -> Connection:
         return await self._pool.acquire()
 
     async def release(self, connection: Connection, *, healthy: bool) -> None:
         if not healthy:
             connection.terminate()
         await self._pool.release(connection)
+
+    async def dedicate(self) -> Connection:
+        return await self._pool.acquire()
+
+    async def retire(self, connection: Connection, channel: str, listener: Listener) -> None:
+        # Not back into the pool with a listener on it: the pool makes a new one.
+        connection.terminate()
+        await self._pool.release(connection)
+
+    def turn(self) -> AbstractAsyncContextManager[object]:
+        return contextlib.nullcontext()
+
+    async def close(self) -> None:
+        """Nothing: it is the user's."""
+
+    def abandon(self) -> None:
+        """Nothing."""
+
+
+class OneConnection:
+    """One connection that the user made, and closes: operations and watches take turns on it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = asyncio.Lock()
+
+    async def acquire(self, *, certain: bool = False) -> Connection:
+        await self._lock.acquire()
+        if self._connection.is_in_transaction():
+            self._lock.release()
+            raise ConfigurationError(
+                "the connection given as client= is in a transaction of yours: what is written "
+                "now would not last until you commit; give a pool, or a connection of its own"
+            )
+        return self._connection
+
+    async def release(self, connection: Connection, *, healthy: bool) -> None:
+        self._lock.release()
+
+    async def dedicate(self) -> Connection:
+        return self._connection
+
+    async def retire(self, connection: Connection, channel: str, listener: Listener) -> None:
+        connection.remove_termination_listener(listener)
+        with contextlib.suppress(*DRIVER_ERRORS, OSError):
+            async with asyncio.timeout(_PATIENCE), self._lock:
+                await connection.remove_listener(channel, listener)
+
+    def turn(self) -> AbstractAsyncContextManager[object]:
+        return self._lock
 
     async def close(self) -> None:
         """Nothing: it is the user's."""

@@ -9,13 +9,14 @@ from asyncpg import exceptions
 
 from kv_dict.errors import ConfigurationError, EncodeError, KVDictError, Unavailable
 
-__all__ = ["DRIVER_ERRORS", "again_at_once", "answered", "explain", "lost"]
+__all__ = ["DRIVER_ERRORS", "again_at_once", "explain", "lost", "read_only", "reason", "undone"]
 
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, exceptions.InternalClientError)
 """What asyncpg raises of its own; an `OSError` may come too."""
 
 _LOST = ("08", "57P01", "57P02", "57P03", "57P05", "40003")
 _AGAIN = frozenset({"40001", "40P01"})
+_READ_ONLY = "25006"
 
 
 def lost(error: BaseException) -> bool:
@@ -27,14 +28,19 @@ def lost(error: BaseException) -> bool:
     ) and not isinstance(error, asyncpg.DataError)
 
 
-def answered(error: BaseException) -> bool:
-    """Return whether the server answered with an error, and so undid the statement.
+def undone(error: BaseException) -> bool:
+    """Return whether a statement that ended so certainly had no effect.
 
-    Values that the driver refused to send count as well.
+    The server answered with an error, and so undid it; or the driver refused to send it.
     """
-    if isinstance(error, asyncpg.DataError):
-        return True
-    return isinstance(error, asyncpg.PostgresError) and not lost(error)
+    if isinstance(error, asyncpg.PostgresError):
+        return not lost(error)
+    return isinstance(error, asyncpg.InterfaceError)
+
+
+def read_only(error: BaseException) -> bool:
+    """Return whether the server takes no writes: another one may have become the primary."""
+    return isinstance(error, asyncpg.PostgresError) and error.sqlstate == _READ_ONLY
 
 
 def again_at_once(error: BaseException) -> bool:
@@ -65,28 +71,53 @@ def explain(error: BaseException, url: str, table: str) -> KVDictError:
         )
     if state in ("54000", "22001", "22003", "22021") or isinstance(error, UnicodeEncodeError):
         return EncodeError(f"{url}: PostgreSQL cannot hold this key or value ({error})")
-    if isinstance(error, exceptions.ClientConfigurationError | ssl.SSLCertVerificationError):
-        return ConfigurationError(f"{url}: {error}")
-    return Unavailable(f"{url}: {_REASONS.get(state) or _plainly(error)}; nothing was written")
+    if isinstance(error, exceptions.ClientConfigurationError):
+        return ConfigurationError(f"{url}: {error} (ca_file= names the authority's file)")
+    if tls := _tls(error):
+        return ConfigurationError(f"{url}: {tls}")
+    return Unavailable(f"{url}: {reason(error)}; nothing was written")
 
 
-def _plainly(error: BaseException) -> str:
+def _tls(error: BaseException) -> str | None:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"the server's certificate is not trusted ({error.verify_message or error.reason}); "
+            "name the authority's file with ca_file="
+        )
+    if isinstance(error, ssl.SSLError) and not isinstance(
+        error, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError
+    ):
+        return (
+            f"no TLS connection can be made ({error.reason or error}); is a client certificate "
+            "asked for (cert_file=, key_file=)?"
+        )
+    if isinstance(error, ConnectionError) and "rejected SSL upgrade" in str(error):
+        return "the server speaks no TLS, which sslmode or ca_file demands; nothing was sent"
+    return None
+
+
+def reason(error: BaseException) -> str:
+    """Return what happened, for people; the server is not named."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, ConnectionRefusedError):
         return "nobody listens there; is the server running?"
+    if isinstance(error, exceptions.TargetServerAttributeNotMatched):
+        return "it is not what target_session_attrs asks for"
     if isinstance(error, asyncpg.PostgresError):
-        return f"PostgreSQL says: {error} ({error.sqlstate})"
+        known = _REASONS.get(error.sqlstate or "")
+        return known or f"PostgreSQL says: {error} ({error.sqlstate})"
     return f"the connection failed ({str(error) or type(error).__name__})"
 
 
 _REASONS = {
-    "25006": (
+    _READ_ONLY: (
         "this server only reads; name all servers and target_session_attrs=read-write in the URL"
     ),
-    "55P03": "another transaction held the table for longer than the timeout",
     "53100": "the server's disk is full",
     "53300": "the server has no connection left (max_connections)",
+    "55P03": "another transaction held the table for longer than the timeout",
+    "57014": "the server's statement_timeout ended it, or somebody cancelled it",
     "57P01": "the server is shutting down",
     "57P03": "the server is starting up or shutting down",
 }

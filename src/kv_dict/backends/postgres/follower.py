@@ -7,13 +7,13 @@ import contextlib
 from typing import Any, Final, Protocol
 
 from kv_dict.backends.delivered import Delivered
-from kv_dict.backends.postgres.connections import Connection
+from kv_dict.backends.postgres.connections import Connection, Connections
 from kv_dict.backends.postgres.schema import REACH
 from kv_dict.backends.postgres.statements import Statements, entry_of, event_of
 from kv_dict.errors import ConfigurationError
 from kv_dict.model import Synced, WatchEvent
 
-__all__ = ["Follower", "Line", "Wake"]
+__all__ = ["Follower", "Source", "Wake"]
 
 _LAST: Final = 3  # the columns r, s, o at the end of a row
 
@@ -38,24 +38,21 @@ class Wake:
         self._event.clear()
 
 
-class Line(Protocol):
-    """How a follower gets its connection."""
-
-    async def connect(self) -> Connection:
-        """Return a connection for the follower alone."""
-
-    async def disconnect(self, connection: Connection) -> None:
-        """Take it back; never raises."""
+class Source(Protocol):
+    """Where a follower gets its connection."""
 
     async def statements(self) -> Statements:
         """Return the statements on the table as it is now."""
+
+    async def connections(self) -> Connections:
+        """Return the connections of the running loop."""
 
 
 class Follower:
     """Asks what is new. `look` runs in the loop of the connection."""
 
-    def __init__(self, line: Line, prefix: str, wake: Wake) -> None:
-        self._line = line
+    def __init__(self, source: Source, prefix: str, wake: Wake) -> None:
+        self._source = source
         self._prefix = prefix
         self._wake = wake
         self._connection: Connection | None = None
@@ -77,25 +74,34 @@ class Follower:
         """Let go of the connection."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            await self._line.disconnect(connection)
+            await self._retire(connection)
 
     async def _begin(self) -> list[WatchEvent]:
-        self._statements = await self._line.statements()
-        connection = await self._line.connect()
+        self._statements = await self._source.statements()
+        self._pool = await self._source.connections()
+        connection = await self._pool.dedicate()
         try:
             # First listen, then look: what comes between is then told.
             connection.add_termination_listener(self._wake.tell)
-            await connection.add_listener(self._statements.table.channel, self._wake.tell)
+            async with self._pool.turn():
+                await connection.add_listener(self._statements.table.channel, self._wake.tell)
             events = [*await self._everything(connection), Synced()]
         except BaseException:
-            await self._line.disconnect(connection)
+            await self._retire(connection)
             raise
         self._connection = connection
         return events
 
+    async def _retire(self, connection: Connection) -> None:
+        await self._pool.retire(connection, self._statements.table.channel, self._wake.tell)
+
+    async def _fetch(self, connection: Connection, statement: str, values: Any) -> list[Any]:
+        async with self._pool.turn():
+            return list(await connection.fetch(statement, *values))
+
     async def _everything(self, connection: Connection) -> list[WatchEvent]:
         statement, values = self._statements.snapshot(self._prefix)
-        rows = await connection.fetch(statement, *values)
+        rows = await self._fetch(connection, statement, values)
         if self._statements.counted:
             self._revision, self._identity = self._point(rows)
             rows = [row for row in rows if row[0] is not None]
@@ -105,7 +111,7 @@ class Follower:
         if not self._statements.counted:
             return await self._everything(connection)
         statement, values = self._statements.since(self._prefix, self._revision)
-        rows = await connection.fetch(statement, *values)
+        rows = await self._fetch(connection, statement, values)
         revision, identity = self._point(rows)
         # Tombstones are forgotten in time, and a table may be restored from a backup, or dropped
         # and made again, with a clock that went on or back.

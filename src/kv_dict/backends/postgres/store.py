@@ -1,4 +1,4 @@
-"""What the backend does in an event loop: connections, reading, committing, following."""
+"""What the backend does in an event loop: reading, committing, following."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import asyncpg
 
@@ -17,20 +17,23 @@ from kv_dict.backend import Backend
 from kv_dict.backends.postgres.address import Address
 from kv_dict.backends.postgres.batch import Batch
 from kv_dict.backends.postgres.connections import (
-    ClientConnections,
     Connection,
     Connections,
     LoopConnections,
+    OneConnection,
+    PoolConnections,
 )
 from kv_dict.backends.postgres.explain import (
     DRIVER_ERRORS,
     again_at_once,
-    answered,
     explain,
     lost,
+    read_only,
+    undone,
 )
 from kv_dict.backends.postgres.follower import Follower, Wake
 from kv_dict.backends.postgres.schema import Shape, creation_sql, look, make
+from kv_dict.backends.postgres.servers import Servers
 from kv_dict.backends.postgres.statements import Statements
 from kv_dict.backends.postgres.table import TableName
 from kv_dict.errors import (
@@ -43,16 +46,19 @@ from kv_dict.errors import (
 )
 from kv_dict.model import Stale, WatchEvent
 
-__all__ = ["Store"]
+__all__ = ["Client", "Store"]
 
 _Result = TypeVar("_Result")
-Ask = Callable[[Statements], tuple[str, tuple[Any, ...]]]
+Ask: TypeAlias = Callable[[Statements], tuple[str, tuple[Any, ...]]]
+Client: TypeAlias = "asyncpg.Pool[asyncpg.Record] | Connection"
 
 _FAILURES: Final = (*DRIVER_ERRORS, OSError)  # a TimeoutError is an OSError: catch it first
 _POLL: Final = 1.0
 _RECONNECT: Final = 0.2
 _LOOK_TIMEOUT: Final = 2.0
 _CLOSE_TIMEOUT: Final = 2.0
+_CROSSING: Final = 0.5
+"""Seconds more than its own deadline that another loop gets to answer."""
 
 
 class Store:
@@ -63,22 +69,22 @@ class Store:
         owner: Backend,
         address: Address,
         table: TableName,
-        client: asyncpg.Pool[asyncpg.Record] | None,
+        client: Client | None,
         *,
         create: bool,
         cache: int,
         limit: int,
     ) -> None:
-        if client is not None and not isinstance(client, asyncpg.Pool):
+        if client is not None and not isinstance(client, asyncpg.Pool | asyncpg.Connection):
             raise ConfigurationError(
-                f"client is a pool of asyncpg (asyncpg.create_pool), not {type(client).__name__}"
+                "client is a pool or a connection of asyncpg (asyncpg.create_pool, "
+                f"asyncpg.connect), not {type(client).__name__}"
             )
         self._owner = owner
-        self._address = address
+        self._servers = Servers(address, owner.url, cache)
         self._table = table
         self._client = client
         self._create = create
-        self._cache = cache
         self._limit = limit
         self._pid = os.getpid()
         self._forget()
@@ -97,15 +103,15 @@ class Store:
         """Return the rows that `ask` asks of the table."""
         self._owner.check_open()
         if self._client is None:
-            return await self._fetch_here(ask, timeout)
-        return await self._home(lambda: self._fetch_here(ask, timeout))
+            return await self._fetch(ask, timeout)
+        return await self._home(lambda: self._fetch(ask, timeout), timeout)
 
-    async def _fetch_here(self, ask: Ask, timeout: float) -> list[Any]:
+    async def _fetch(self, ask: Ask, timeout: float) -> list[Any]:
         again = True  # once: reading twice does no harm, and a kept connection may have gone
         try:
             async with asyncio.timeout(timeout):
                 while True:
-                    sql = self._statements or await self.prepare()
+                    sql = self._statements or await self._prepare()
                     pool = self._here() or await self._begin()
                     connection = await pool.acquire()
                     healthy = False
@@ -129,23 +135,22 @@ class Store:
     async def commit(self, work: Batch, timeout: float) -> list[int | None]:
         """Return the revision of each step."""
         self._owner.check_open()
-        return await self._home(lambda: self._commit(work, timeout))
+        if self._client is None:
+            return await self._commit(work, timeout)
+        return await self._home(lambda: self._commit(work, timeout), timeout, writing=True)
 
     async def _commit(self, work: Batch, timeout: float) -> list[int | None]:
         deadline = asyncio.get_running_loop().time() + timeout
         sent = False
         try:
             async with asyncio.timeout_at(deadline):
-                sql = self._statements or await self.prepare()
+                sql = self._statements or await self._prepare()
                 if not sql.counted:
-                    raise ConfigurationError(
-                        f"{self._owner.url}: the table has two columns only, as kv-dict 0.1 made "
-                        "it: it can be read, not written. Upgrade it in place: open it once with "
-                        "create_table=True, as its owner"
-                    )
+                    sql = await self._prepare()  # somebody may have upgraded it
+                    self._check_counted(sql)
                 while True:
                     pool = self._here() or await self._begin()
-                    connection = await pool.acquire()
+                    connection = await pool.acquire(certain=True)
                     healthy = False
                     try:
                         left = deadline - asyncio.get_running_loop().time()
@@ -154,7 +159,7 @@ class Store:
                         healthy = True
                         break
                     except _FAILURES as error:
-                        healthy = answered(error)
+                        healthy = undone(error) and not lost(error) and not read_only(error)
                         if not again_at_once(error):
                             raise
                         sent = False
@@ -163,7 +168,7 @@ class Store:
         except TimeoutError as error:
             raise self._unanswered(sent, f"no answer within {timeout:g} s") from error
         except _FAILURES as error:
-            if sent and not answered(error):
+            if sent and not undone(error):
                 raise self._unanswered(sent, f"the connection was lost ({error})") from error
             raise self._explained(error) from error
         if conflicts:
@@ -185,7 +190,7 @@ class Store:
 
     # -- the table ---------------------------------------------------------------------------------
 
-    async def prepare(self) -> Statements:
+    async def _prepare(self) -> Statements:
         """Look at the table, and make it if that was asked for."""
         pool = self._here() or await self._begin()
         connection = await pool.acquire()
@@ -207,7 +212,23 @@ class Store:
         self._statements = Statements(layout)
         return self._statements
 
+    async def statements(self) -> Statements:
+        """Return the statements on the table as it was found."""
+        return self._statements or await self._prepare()
+
+    def _check_counted(self, sql: Statements) -> None:
+        if not sql.counted:
+            raise ConfigurationError(
+                f"{self._owner.url}: the table has two columns only, as kv-dict 0.1 made it: it "
+                "can be read, not written. Upgrade it in place: open it once with "
+                "create_table=True, as its owner"
+            )
+
     # -- loops and connections ---------------------------------------------------------------------
+
+    async def connections(self) -> Connections:
+        """Return the connections of the running loop."""
+        return self._here() or await self._begin()
 
     def _here(self) -> Connections | None:
         return self._pools.get(asyncio.get_running_loop())
@@ -218,11 +239,13 @@ class Store:
         with self._lock:
             self._owner.check_open()
             ended = [self._pools.pop(old) for old in tuple(self._pools) if old.is_closed()]
-            made: LoopConnections | ClientConnections
-            if self._client is not None:
-                made = ClientConnections(self._client)
+            made: Connections
+            if self._client is None:
+                made = LoopConnections(self._servers.connect, self._limit)
+            elif isinstance(self._client, asyncpg.Pool):
+                made = PoolConnections(self._client)
             else:
-                made = LoopConnections(self.connect, self._limit)
+                made = OneConnection(self._client)
             pool = self._pools.setdefault(loop, made)
         for old in ended:
             old.abandon()
@@ -230,37 +253,37 @@ class Store:
             await made.begin()
         return pool
 
-    async def connect(self) -> Connection:
-        while True:
-            try:
-                return await asyncpg.connect(
-                    **self._address.arguments(), statement_cache_size=self._cache
-                )
-            except asyncpg.CannotConnectNowError:  # starting: it will be there in a moment
-                await asyncio.sleep(0.02)
-
-    async def _home(self, make: Callable[[], Awaitable[_Result]]) -> _Result:
+    async def _home(
+        self, make: Callable[[], Awaitable[_Result]], timeout: float, *, writing: bool = False
+    ) -> _Result:
         """Run a coroutine in the loop of the connections; that is this one, but for a client's."""
         if self._client is None:
             return await make()
         if self._pid != os.getpid():
             raise ConfigurationError(
-                f"{self._owner.url}: the pool is the parent process's; make a backend of "
+                f"{self._owner.url}: the client is the parent process's; make a backend of "
                 "its own here"
             )
-        home: asyncio.AbstractEventLoop = self._client._loop
+        home: asyncio.AbstractEventLoop = self._client._loop  # asyncpg has no other way to tell
         if home is asyncio.get_running_loop():
             return await make()
         if home.is_closed() or not home.is_running():
             raise ConfigurationError(
-                f"{self._owner.url}: the event loop of the pool does not run; a pool works only "
-                "in the loop that it was made in"
+                f"{self._owner.url}: the event loop of the client does not run; a client works "
+                "only in the loop that it was made in"
             )
 
         async def there() -> _Result:
             return await make()
 
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(there(), home))
+        crossing = asyncio.run_coroutine_threadsafe(there(), home)
+        try:
+            async with asyncio.timeout(timeout + _CROSSING):
+                return await asyncio.wrap_future(crossing)
+        except TimeoutError:
+            raise self._unanswered(
+                writing, "the event loop of the client is busy or blocked"
+            ) from None
 
     async def close(self) -> None:
         """See `Backend.close`."""
@@ -289,7 +312,7 @@ class Store:
         """See `Backend.watch`."""
         self._owner.check_open()
         wake = Wake()
-        follower = Follower(_Line(self), prefix, wake)
+        follower = Follower(self, prefix, wake)
         self._wakes.add(wake)
         fresh, stale, begun = time.time(), False, False
         try:
@@ -298,7 +321,7 @@ class Store:
                 news: list[WatchEvent] = []
                 try:
                     async with asyncio.timeout(_LOOK_TIMEOUT):
-                        news = await self._home(follower.look)
+                        news = await self._home(follower.look, _LOOK_TIMEOUT)
                 except ClosedError:
                     raise
                 except TimeoutError:
@@ -322,28 +345,8 @@ class Store:
                 self._owner.check_open()
         finally:
             self._wakes.discard(wake)
-            with contextlib.suppress(ConfigurationError):
-                await self._home(follower.close)
-
-
-class _Line:
-    """The dedicated connection of a watch."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    async def connect(self) -> Connection:
-        client = self._store._client
-        return await self._store.connect() if client is None else await client.acquire()
-
-    async def disconnect(self, connection: Connection) -> None:
-        # Not back into a pool with a listener on it: the pool makes a new one.
-        connection.terminate()
-        if self._store._client is not None:
-            await self._store._client.release(connection)
-
-    async def statements(self) -> Statements:
-        return self._store._statements or await self._store.prepare()
+            with contextlib.suppress(ConfigurationError, Unavailable):
+                await self._home(follower.close, _CLOSE_TIMEOUT)
 
 
 _all: weakref.WeakSet[Store] = weakref.WeakSet()
