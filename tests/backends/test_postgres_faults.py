@@ -612,14 +612,6 @@ def test_urls_that_cannot_work(url: str, says: str) -> None:
         open_backend(url)
 
 
-def test_several_hosts_find_the_one_that_writes(postgres_url: str, table: str) -> None:
-    here = postgres_url.partition("@")[2].partition("/")[0]
-    url = f"postgresql://postgres@127.0.0.1:1,{here}/postgres?target_session_attrs=read-write"
-    backend = open_backend(f"{url}&table={table}&create_table=true")
-    face_of(backend).commit([Put("k", b"1")], timeout=5)
-    face_of(backend).close()
-
-
 def test_without_the_driver() -> None:
     program = (
         "import sys; sys.modules['asyncpg'] = None\n"

@@ -72,7 +72,8 @@ def explain(error: BaseException, url: str, table: str) -> KVDictError:
     if state in ("54000", "22001", "22003", "22021") or isinstance(error, UnicodeEncodeError):
         return EncodeError(f"{url}: PostgreSQL cannot hold this key or value ({error})")
     if isinstance(error, exceptions.ClientConfigurationError):
-        return ConfigurationError(f"{url}: {error} (ca_file= names the authority's file)")
+        said = str(error).partition("\n")[0]
+        return ConfigurationError(f"{url}: {said} (ca_file= names the authority's file)")
     if tls := _tls(error):
         return ConfigurationError(f"{url}: {tls}")
     return Unavailable(f"{url}: {reason(error)}; nothing was written")

@@ -68,7 +68,7 @@ class Servers:
             arguments["timeout"] = _PATIENCE
         try:
             return await asyncpg.connect(**arguments, statement_cache_size=self._cache)
-        except exceptions.ClientConfigurationError:
+        except (OSError, exceptions.ClientConfigurationError):  # one of TLS is a ValueError too
             raise
         except ValueError:
             # Whatever it says may repeat a part of the URL.
