@@ -1,4 +1,4 @@
-"""Several PostgreSQL servers: a primary that dies, a standby that takes over, one that is cut off."""
+"""Several PostgreSQL servers: a primary dies, a standby takes over, one is cut off."""
 
 from __future__ import annotations
 
@@ -31,13 +31,15 @@ class Standby(PostgresServer):
     def prepare(self) -> None:
         done = subprocess.run(
             [
-                *_prefix(),
-                str(_bin() / "pg_basebackup"),
-                "-D",
-                str(self.data),
-                "--write-recovery-conf",
-            ]
-            + ["--checkpoint=fast", "--no-sync", "-d", self.primary.url],
+                *(*_prefix(), str(_bin() / "pg_basebackup"), "-D", str(self.data)),
+                *(
+                    "--write-recovery-conf",
+                    "--checkpoint=fast",
+                    "--no-sync",
+                    "-d",
+                    self.primary.url,
+                ),
+            ],
             capture_output=True,
             text=True,
             check=False,
@@ -112,7 +114,7 @@ def test_fail_over(primary: PostgresServer, standby: Standby, table: str) -> Non
         def while_there_is_no_primary() -> None:
             with pytest.raises((Unavailable, OutcomeUnknown)):
                 md["a"] = 2
-            with pytest.raises(Unavailable, match="nobody listens there.*target_session_attrs"):
+            with pytest.raises(Unavailable, match=r"nobody listens there.*target_session_attrs"):
                 md["a"] = 2
 
         def afterwards() -> None:

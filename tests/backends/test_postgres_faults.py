@@ -15,7 +15,6 @@ import asyncpg
 import pytest
 
 from kv_dict import (
-    ClosedError,
     ConfigurationError,
     ConflictError,
     OutcomeUnknown,
@@ -24,6 +23,10 @@ from kv_dict import (
     Unavailable,
 )
 from kv_dict.backends import open_backend
+from kv_dict.backends.postgres.batch import batches
+from kv_dict.backends.postgres.schema import Layout, Shape
+from kv_dict.backends.postgres.statements import Statements
+from kv_dict.backends.postgres.table import TableName
 from kv_dict.mapping.portal import face_of
 from kv_dict.model import Delete, DeletePrefix, Put, Stale, Synced
 from kv_dict.testing import Watching
@@ -354,7 +357,10 @@ def test_a_table_of_kv_dict_0_1(postgres_url: str, sql: Elsewhere, table: str, c
                 await asyncio.to_thread(sql.execute, f"UPDATE {table} SET v = '3' WHERE k='ep1:a'")
                 await watching.until_state({"ep1:a": b"3", "ep1:b": b"[1, 2]"})
 
-        asyncio.run(work())
+        if column == "jsonb":  # nothing tells of a change there: it takes a second
+            asyncio.run(work())
+        else:
+            sql.execute(f"UPDATE {table} SET v = '3' WHERE k='ep1:a'")
         with RemoteKVMapping(
             PostgresBackend(postgres_url, table, create_table=True), "ep1", timeout=5
         ) as upgraded:
@@ -496,28 +502,48 @@ def test_operations_keep_their_order(backend: PostgresBackend) -> None:
     assert (entry.key, entry.revision) == ("p:b", revisions[2])
 
 
+def test_a_writer_that_vanishes_in_the_middle_holds_up_nobody_for_long(
+    postgres_url: str, backend: PostgresBackend, table: str
+) -> None:
+    """As a computer does that loses its network between two statements of one commit."""
+
+    class Vanishing:
+        def __init__(self, connection: asyncpg.Connection) -> None:
+            self._connection = connection
+            self.vanished = asyncio.Event()
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._connection, name)
+
+        async def fetchrow(self, *arguments: object) -> object:
+            row = await self._connection.fetchrow(*arguments)
+            self.vanished.set()
+            await asyncio.Event().wait()
+            return row
+
+    async def work() -> None:
+        connection = await asyncpg.connect(postgres_url)
+        one = Vanishing(connection)
+        batch = batches([Put("p:a", b"1"), DeletePrefix("p:"), Put("p:b", b"2")])
+        assert len(batch.steps) == 2
+        sending = asyncio.create_task(batch.send(one, Statements(layout), 0.5))
+        await one.vanished.wait()
+        await backend.commit([Put("k", b"1")], timeout=10)
+        sending.cancel()
+        await asyncio.wait([sending])
+        connection.terminate()
+        assert [e.key for e in (await backend.snapshot("", timeout=5)).entries] == ["k"]
+        await backend.close()
+
+    layout = Layout(Shape.STORE, TableName("public", table))
+    asyncio.run(work())
+    backend.retain()
+
+
 def test_any_bytes_are_a_value(backend: PostgresBackend, sql: Elsewhere, table: str) -> None:
     for stored in (b"\xff\x00", b"a\x00b", b"\\x41", b"\\", b"plain"):
         face_of(backend).commit([Put("k", stored)], timeout=5)
         assert value(backend, "k") == stored
-
-
-def test_two_threads_share_one_mapping(backend: PostgresBackend) -> None:
-    with RemoteKVMapping(backend, "ep1", timeout=10) as md:
-        md["n"] = 0
-        md["d"] = {}
-
-        def count(who: int) -> None:
-            for _ in range(25):
-                md.transform("n", lambda n: n + 1)
-                md["d"][str(who)] = who
-
-        threads = [threading.Thread(target=count, args=(who,)) for who in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert dict(md) == {"n": 50, "d": {"0": 0, "1": 1}}
 
 
 def test_a_child_makes_its_own_connections(backend: PostgresBackend) -> None:
@@ -534,31 +560,6 @@ def test_a_child_makes_its_own_connections(backend: PostgresBackend) -> None:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert value(backend, "k") == b"parent and child"
-
-
-def test_a_pool_of_the_users(postgres_url: str, table: str, backend: PostgresBackend) -> None:
-    async def work() -> None:
-        async with asyncpg.create_pool(postgres_url, min_size=1, max_size=3) as pool:
-            mine = PostgresBackend(client=pool, table=table)
-            await mine.commit([Put("p:a", b"1")], timeout=5)
-
-            def elsewhere() -> object:  # a mapping in another thread than the pool's loop
-                with RemoteKVMapping(mine, "p", timeout=5) as md:
-                    md["b"] = 2
-                    return dict(md)
-
-            async with Watching(mine, "p:") as watching:
-                await watching.until_synced()
-                mine.retain()
-                assert await asyncio.to_thread(elsewhere) == {"a": 1, "b": 2}
-                await watching.until_state({"p:a": b"1", "p:b": b"2"})
-                await mine.close()
-                assert isinstance(await watching.outcome(), ClosedError)
-            assert await pool.fetchval("SELECT 1") == 1
-
-    asyncio.run(work())
-    with pytest.raises(ConfigurationError, match="a pool or a connection of asyncpg"):
-        PostgresBackend(client=object())
 
 
 # -- names and secrets -----------------------------------------------------------------------------
@@ -604,12 +605,18 @@ def test_secrets_are_never_shown(dsn: str, shown: str) -> None:
         ("postgresql://h/d?create_table=perhaps", "true or false"),
         ("postgresql://h/d?max_connections=0", "at least 1"),
         ("postgresql://h/d#hush", "as %23"),
+        ("postgresql://u:hush/word@h/d", "is %2F"),
+        ("postgresql://u:hush?word@h/d", "is %3F"),
+        ("postgresql://u:12?hush@h/d", "is %3F"),
+        ("postgresql://h:port/d", "is expected"),
+        ("postgresql://h/d?target_session_attrs=prefer-standby", "read-write"),
         ("postgresql://u:p@h/d?password_file=x", "not both"),
     ],
 )
 def test_urls_that_cannot_work(url: str, says: str) -> None:
-    with pytest.raises(ConfigurationError, match=says):
+    with pytest.raises(ConfigurationError, match=says) as caught:
         open_backend(url)
+    assert "hush" not in str(caught.value)
 
 
 def test_without_the_driver() -> None:

@@ -56,6 +56,11 @@ class Batch:
             return [row[0]], _keys(row[1])
         written = []
         async with connection.transaction(isolation="read_committed"):
+            # Should this program vanish in the middle, the server must not wait for it and have all
+            # other writers wait for the clock.
+            await connection.execute(
+                f"SET LOCAL idle_in_transaction_session_timeout = {max(1, int(left * 1000))}"
+            )
             for number in range(len(self.steps)):
                 row = await connection.fetchrow(sql.commit, *self._values(number, left))
                 if row[1]:

@@ -81,8 +81,7 @@ class LoopConnections:
         await self._slots.acquire()
         try:
             if certain and self._idle:
-                for _ in range(_ROUNDS):
-                    await asyncio.sleep(0)
+                await _settle()
             while self._idle:
                 since, connection = self._idle.pop()
                 if connection.is_closed():
@@ -143,6 +142,8 @@ class PoolConnections:
         self._pool = pool
 
     async def acquire(self, *, certain: bool = False) -> Connection:
+        if certain:
+            await _settle()
         return await self._pool.acquire()
 
     async def release(self, connection: Connection, *, healthy: bool) -> None:
@@ -177,7 +178,9 @@ class OneConnection:
 
     async def acquire(self, *, certain: bool = False) -> Connection:
         await self._lock.acquire()
-        if self._connection.is_in_transaction():
+        if certain:
+            await _settle()
+        if not self._connection.is_closed() and self._connection.is_in_transaction():
             self._lock.release()
             raise ConfigurationError(
                 "the connection given as client= is in a transaction of yours: what is written "
@@ -205,6 +208,11 @@ class OneConnection:
 
     def abandon(self) -> None:
         """Nothing."""
+
+
+async def _settle() -> None:
+    for _ in range(_ROUNDS):
+        await asyncio.sleep(0)
 
 
 async def _works(connection: Connection) -> bool:

@@ -56,7 +56,8 @@ def explain(error: BaseException, url: str, table: str) -> KVDictError:
     if state == "42501":
         return ConfigurationError(
             f"{url}: {error}. As the owner of the table: GRANT SELECT, INSERT, UPDATE, DELETE ON "
-            f"{table}, {table}_clock, {table}_tombstones TO this user (SELECT to read only); with "
+            f"{table}, {table}_clock, {table}_tombstones TO this user (SELECT to read only), USAGE "
+            f"on their schema, and EXECUTE on {table}_commit if PUBLIC has it not; with "
             "create_table=True the user also needs CREATE on the schema, and to upgrade a table, "
             "to own it"
         )
@@ -116,7 +117,7 @@ _REASONS = {
         "this server only reads; name all servers and target_session_attrs=read-write in the URL"
     ),
     "53100": "the server's disk is full",
-    "53300": "the server has no connection left (max_connections)",
+    "53300": "the server has no connection left (max_connections, or the user's limit)",
     "55P03": "another transaction held the table for longer than the timeout",
     "57014": "the server's statement_timeout ended it, or somebody cancelled it",
     "57P01": "the server is shutting down",
