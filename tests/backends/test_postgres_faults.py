@@ -311,7 +311,8 @@ def test_privileges(
     assert value(theirs, "k") == b"1"
     with pytest.raises(ConfigurationError, match="GRANT SELECT, INSERT, UPDATE, DELETE"):
         face_of(theirs).commit([Put("k", b"2")], timeout=5)
-    sql.execute(f"GRANT INSERT, UPDATE, DELETE ON {tables} TO {person}")
+    sql.execute(f"GRANT INSERT, UPDATE, DELETE ON {table}, {table}_tombstones TO {person}")
+    sql.execute(f"GRANT UPDATE ON {table}_clock TO {person}")
     face_of(theirs).commit([Put("k", b"2"), DeletePrefix("x"), Delete("y")], timeout=5)
     assert value(backend, "k") == b"2"
     face_of(theirs).close()

@@ -32,15 +32,21 @@ class PostgresBackend(Backend):
     ----------
     dsn : str
         ``postgresql://user:password@host:5432/database``, with libpq's parameters behind ``?``
-        (``sslmode``, ``sslrootcert``, ``target_session_attrs``, ...). Several servers:
-        ``postgresql://user@one:5432,two:5432/database?target_session_attrs=read-write``. What is
-        not said comes from the environment (``PGUSER``, ``PGPASSFILE``, ...) as for psql.
+        (``sslmode``, ``sslrootcert``, ``target_session_attrs``, ...), or what all backends call
+        ``ca_file``, ``cert_file``, ``key_file`` (TLS, with everything verified) and
+        ``password_file``. What is not said comes from the environment (``PGUSER``, ``PGPASSFILE``,
+        ...) as for psql. Without any word of TLS, that is libpq's ``sslmode=prefer``: encrypted if
+        the server offers it, and nothing is verified.
+
+        Several servers: ``postgresql://user@one:5432,two:5432/database``. The one that takes writes
+        is used (``target_session_attrs=read-write`` if nothing else is said).
     table : str
         The table's name, spelt as in SQL: ``kv_store``, ``schema.kv_store``, ``"Any Name"``. Beside
         it are ``..._clock`` and ``..._tombstones``.
-    client : asyncpg.Pool, optional
-        A pool to use instead of `dsn`; it stays the caller's to close. Operations run in its loop,
-        which has to run in another thread than the one that uses a mapping.
+    client : asyncpg.Pool or asyncpg.Connection, optional
+        To be used instead of `dsn`; it stays the caller's to close. Operations run in its loop,
+        which has to run in another thread than the one that uses a mapping. On a single connection
+        operations and watches take turns, and no transaction may be open.
     create_table : bool
         Make the tables where they are missing, and upgrade a table with the two columns `k` and
         `v` (kv-dict 0.1) in place. Without it such a table can be read, not written.
@@ -54,8 +60,8 @@ class PostgresBackend(Backend):
 
     Notes
     -----
-    A program needs ``SELECT, INSERT, UPDATE, DELETE`` on the three tables and ``USAGE`` on their
-    schema; to read only, ``SELECT``. Pickles contain the DSN with its password.
+    Which privileges a program needs is told in the how-to guide on PostgreSQL. Pickles contain the
+    DSN with its password.
     """
 
     def __init__(
@@ -109,8 +115,12 @@ class PostgresBackend(Backend):
 
     @property
     def creation_sql(self) -> str:
-        """The SQL that makes the tables, for an operator to run (``psql --single-transaction``)."""
-        return creation_sql(self._table)
+        """The SQL that makes the tables, for an operator to run (``psql --single-transaction``).
+
+        In the schema ``public``, if `table` names none.
+        """
+        # Its functions name the tables in full, so that they work with any search path.
+        return creation_sql(self._table.of(self._table.schema or "public"))
 
     # -- operations --------------------------------------------------------------------------------
 

@@ -56,10 +56,10 @@ def explain(error: BaseException, url: str, table: str) -> KVDictError:
     if state == "42501":
         return ConfigurationError(
             f"{url}: {error}. As the owner of the table: GRANT SELECT, INSERT, UPDATE, DELETE ON "
-            f"{table}, {table}_clock, {table}_tombstones TO this user (SELECT to read only), USAGE "
-            f"on their schema, and EXECUTE on {table}_commit if PUBLIC has it not; with "
-            "create_table=True the user also needs CREATE on the schema, and to upgrade a table, "
-            "to own it"
+            f"{table}, {table}_tombstones TO this user, SELECT, UPDATE ON {table}_clock (to read "
+            "only, SELECT on each), USAGE on their schema, and EXECUTE on the function "
+            f"{table}_commit if PUBLIC has it not; with create_table=True the user also needs "
+            "CREATE on the schema, and to upgrade a table, to own it"
         )
     if state[:2] == "28" or state == "3D000":
         return ConfigurationError(
@@ -70,6 +70,8 @@ def explain(error: BaseException, url: str, table: str) -> KVDictError:
             f"{url}: {error}; the table was dropped or changed. Restore it, or open a new mapping "
             "with create_table=True to begin with an empty one"
         )
+    if state in ("42704", "22023"):
+        return ConfigurationError(f"{url}: {error}; check the options in the URL")
     if state in ("54000", "22001", "22003", "22021") or isinstance(error, UnicodeEncodeError):
         return EncodeError(f"{url}: PostgreSQL cannot hold this key or value ({error})")
     if isinstance(error, exceptions.ClientConfigurationError):
