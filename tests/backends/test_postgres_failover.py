@@ -70,15 +70,24 @@ def standby(tmp_path: Path, primary: PostgresServer) -> Iterator[Standby]:
         yield server
 
 
-def caught_up(primary: Elsewhere) -> None:
-    """Wait until the standby has replayed all."""
+def standbys(primary: Elsewhere, count: int) -> None:
+    """Wait until so many standbys have replayed all."""
     deadline = time.monotonic() + 15
     query = (
         "SELECT count(*) FROM pg_stat_replication WHERE replay_lsn >= pg_current_wal_flush_lsn()"
     )
-    while primary.fetch(query)[0][0] == 0:
+    while primary.fetch(query)[0][0] != count:
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def cut_off(standby: Standby, primary: Elsewhere) -> None:
+    """Let the standby receive nothing more."""
+    sql = Elsewhere(standby.url)
+    sql.execute("ALTER SYSTEM SET primary_conninfo = ''")
+    sql.execute("SELECT pg_reload_conf()")
+    sql.close()
+    standbys(primary, 0)
 
 
 def test_fail_over(primary: PostgresServer, standby: Standby, table: str) -> None:
@@ -87,7 +96,7 @@ def test_fail_over(primary: PostgresServer, standby: Standby, table: str) -> Non
     with RemoteKVMapping(backend, "ep1", timeout=5) as md:
         md.update(a=1, d={"x": 1})
         nested = md["d"]
-        caught_up(there)
+        standbys(there, 1)
 
         reading = PostgresBackend(standby.url, table)
         assert face_of(reading).read("ep1:a", timeout=5).value == b"1"
@@ -102,6 +111,9 @@ def test_fail_over(primary: PostgresServer, standby: Standby, table: str) -> Non
             watching_backend = open_backend(both(primary, standby, table))
             async with Watching(watching_backend, "ep1:") as watching:
                 await watching.until_synced()
+                await asyncio.to_thread(cut_off, standby, there)
+                await asyncio.to_thread(write_what_will_be_lost)
+                await watching.until_state({"ep1:a": b"99", "ep1:d": b'{"x":1,"lost":1}'})
                 await asyncio.to_thread(primary.kill)
                 await watching.until(lambda w: w.count(Stale) == 1, "stale")
                 await asyncio.to_thread(while_there_is_no_primary)
@@ -110,6 +122,10 @@ def test_fail_over(primary: PostgresServer, standby: Standby, table: str) -> Non
                 await watching.until_state({"ep1:a": b"3", "ep1:d": b'{"x":1,"y":2}'})
                 assert watching.count(Stale) == 1
             await watching_backend.close()
+
+        def write_what_will_be_lost() -> None:
+            md["a"] = 99
+            nested["lost"] = 1
 
         def while_there_is_no_primary() -> None:
             with pytest.raises((Unavailable, OutcomeUnknown)):
@@ -120,6 +136,7 @@ def test_fail_over(primary: PostgresServer, standby: Standby, table: str) -> Non
         def afterwards() -> None:
             assert md["a"] == 1
             md["a"] = 3
+            # Its guard is the revision of what was lost: it conflicts, and is applied to what is.
             nested["y"] = 2
             assert md == {"a": 3, "d": {"x": 1, "y": 2}}
             face_of(reading).commit([Put("other", b"1")], timeout=5)  # it may write now
