@@ -322,13 +322,37 @@ def test_privileges(
     face_of(makes).close()
 
 
-def test_a_table_of_another_program(postgres_url: str, sql: Elsewhere, table: str) -> None:
-    sql.execute(f"CREATE TABLE {table} (id int, name text)")
-    backend = PostgresBackend(postgres_url, table, create_table=True)
+@pytest.mark.parametrize(
+    "columns",
+    [
+        "id int, name text",
+        "k text, v text",  # without a primary key
+        "k text PRIMARY KEY, v text, owner text NOT NULL",
+        "k text, v text, PRIMARY KEY (k, v)",
+    ],
+)
+@pytest.mark.parametrize("create", [True, False])
+def test_a_table_of_another_program(
+    postgres_url: str, sql: Elsewhere, table: str, columns: str, create: bool
+) -> None:
+    sql.execute(f"CREATE TABLE {table} ({columns})")
+    backend = PostgresBackend(postgres_url, table, create_table=create)
     with pytest.raises(ConfigurationError, match="of another program"):
         face_of(backend).commit([Put("k", b"1")], timeout=5)
+    with pytest.raises(ConfigurationError, match="of another program"):
+        face_of(backend).read("k", timeout=5)
     assert sql.fetch(f"SELECT * FROM {table}") == []
     face_of(backend).close()
+
+
+def test_a_store_whose_clock_is_gone(
+    postgres_url: str, sql: Elsewhere, table: str, backend: PostgresBackend
+) -> None:
+    sql.execute(f"ALTER TABLE {table}_clock RENAME TO {table}_lost")
+    again = PostgresBackend(postgres_url, table, create_table=True)
+    with pytest.raises(ConfigurationError, match=f"{table}_clock.* is missing; restore"):
+        face_of(again).ping(timeout=5)
+    face_of(again).close()
 
 
 def test_a_newer_format(

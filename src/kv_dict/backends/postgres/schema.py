@@ -215,7 +215,10 @@ SELECT current_schema()::text AS own, current_setting('server_encoding') AS enco
     n.nspname::text AS schema, c.oid IS NOT NULL AS present,
     to_regclass(quote_ident(n.nspname) || '.' || quote_ident($2)) IS NOT NULL AS clock,
     (SELECT json_object_agg(a.attname, a.atttypid::regtype::text)::text FROM pg_attribute a
-        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
+    EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid
+        AND a.attnum = i.indkey[0] AND a.attname = 'k' WHERE i.indrelid = c.oid AND i.indisunique
+        AND i.indnkeyatts = 1 AND i.indpred IS NULL) AS keyed
 FROM (SELECT to_regclass($1) AS oid) AS named
     LEFT JOIN pg_class c ON c.oid = named.oid LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
 """
@@ -247,12 +250,17 @@ async def look(connection: asyncpg.Connection[asyncpg.Record], table: TableName)
     if not row["present"]:
         return Layout(Shape.MISSING, here)
     columns: dict[str, str] = json.loads(row["columns"] or "{}")
-    if not {"k", "v"} <= columns.keys():
+    ours = {"k", "v", "revision", "time"} <= columns.keys()
+    if ours and not row["clock"]:
         raise ConfigurationError(
-            f"table {here} is of another program: it has no columns k and v. Nothing in it was "
-            "changed; choose another name"
+            f"{here}_clock, which belongs to {here}, is missing; restore it from a backup"
         )
-    if "revision" not in columns or not row["clock"]:
+    if not ours:
+        if columns.keys() != {"k", "v"} or not row["keyed"]:
+            raise ConfigurationError(
+                f"table {here} is of another program: its columns are not k, the key, and v. "
+                "Nothing in it was changed; choose another name"
+            )
         return Layout(Shape.TWO_COLUMNS, here, columns["v"])
     version = await connection.fetchval(f"SELECT format FROM {here.sql('_clock')}")
     if version is None or version > VERSION:
