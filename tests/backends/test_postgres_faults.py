@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -261,6 +262,7 @@ def test_a_wrong_password(tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match="password authentication failed") as caught:
             face_of(backend).ping(timeout=5)
         assert "hush" not in str(caught.value) + repr(backend) + backend.url
+        assert "hush" not in variables(caught.value)
         face_of(backend).close()
         secret = tmp_path / "password"
         secret.write_text("right\n")
@@ -272,6 +274,36 @@ def test_a_wrong_password(tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match=r"password_file .* cannot be read"):
             face_of(backend).ping(timeout=5)
         face_of(backend).close()
+
+
+def test_a_password_is_in_no_variable_of_a_traceback(
+    postgres_url: str, server: PostgresServer
+) -> None:
+    server.freeze()
+    try:
+        for url in (postgres_url.replace("/postgres", "/nowhere"), server.url, f"{server.url}?a=b"):
+            secret = url.replace("postgres@", "postgres:hush-hush@")
+            backend = PostgresBackend(secret + ("&" if "?" in url else "?") + "sslpassword=hush")
+            with pytest.raises((ConfigurationError, Unavailable)) as caught:
+                face_of(backend).ping(timeout=0.3)
+            shown = variables(caught.value)
+            assert "servers.py" in shown, "the frames of the failure are among them"
+            assert "hush" not in shown
+            face_of(backend).close()
+    finally:
+        server.thaw()
+
+
+def variables(error: BaseException) -> str:
+    """Return every variable of every frame of an error and its causes, but for those of tests."""
+    told = []
+    following: BaseException | None = error
+    while following is not None:
+        for frame, _ in traceback.walk_tb(following.__traceback__):
+            if frame.f_code.co_filename != __file__:
+                told.append(f"{frame.f_code.co_filename}: {frame.f_locals!r}")
+        following = following.__cause__ or following.__context__
+    return "\n".join(told)
 
 
 def _refused(port: int) -> bool:

@@ -21,6 +21,15 @@ _OPTION: Final = re.compile(r"[A-Za-z_][\w.]*")
 _HOST: Final = re.compile(r"(\[[^\]]*\]|[^\[\]:]*)(:\d+)?")
 
 
+class _Unshown(str):
+    """A DSN that may contain a secret, which no debugger or traceback with variables shows."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"'postgresql://{_MASK}'"
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """A DSN, with its secrets kept apart.
@@ -100,11 +109,11 @@ class Address:
     def arguments(self, host: str) -> dict[str, Any]:
         """Return the arguments of `asyncpg.connect` for one of the hosts."""
         secrets = {} if self.ssl_password is None else {"sslpassword": self.ssl_password}
-        found: dict[str, Any] = {"dsn": self._dsn(host, secrets)}
+        found: dict[str, Any] = {"dsn": _Unshown(self._dsn(host, secrets))}
         if self.password_file is not None:
-            found["password"] = self.read_password()
+            found["password"] = self.read_password
         elif self.password is not None:
-            found["password"] = self.password
+            found["password"] = lambda: self.password
         if "application_name=" not in self.rest:
             found["server_settings"] = {"application_name": "kv_dict"}
         if (

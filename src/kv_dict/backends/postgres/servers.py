@@ -10,8 +10,8 @@ from asyncpg import exceptions
 
 from kv_dict.backends.postgres.address import Address
 from kv_dict.backends.postgres.connections import Connection
-from kv_dict.backends.postgres.explain import reason
-from kv_dict.errors import ConfigurationError, Unavailable
+from kv_dict.backends.postgres.explain import DRIVER_ERRORS, reason
+from kv_dict.errors import ConfigurationError, KVDictError, Unavailable
 
 __all__ = ["Servers"]
 
@@ -26,6 +26,8 @@ _ELSEWHERE: Final = (
     asyncpg.TooManyConnectionsError,
     exceptions.InternalClientError,  # of another role than asked for; or no PostgreSQL at all
 )
+
+_KNOWN: Final = (*DRIVER_ERRORS, OSError, KVDictError)
 
 
 class Servers:
@@ -68,13 +70,15 @@ class Servers:
             arguments["timeout"] = _PATIENCE
         try:
             return await asyncpg.connect(**arguments, statement_cache_size=self._cache)
-        except (OSError, exceptions.ClientConfigurationError):  # one of TLS is a ValueError too
-            raise
-        except ValueError:
-            # Whatever it says may repeat a part of the URL.
-            raise ConfigurationError(
-                f"{self._shown}: an option of the URL has a value that cannot be used"
-            ) from None
+        except BaseException as error:  # noqa: BLE001 - it is raised again
+            # Frames of the driver hold the password: neither they nor their context are kept.
+            error.__cause__ = error.__context__ = None
+            if isinstance(error, ValueError) and not isinstance(error, _KNOWN):
+                # Whatever it says may repeat a part of the URL.
+                raise ConfigurationError(
+                    f"{self._shown}: an option of the URL has a value that cannot be used"
+                ) from None
+            raise error.with_traceback(None) from None
 
     def _put_last(self, host: str) -> None:
         self._order = (*(other for other in self._order if other != host), host)

@@ -193,7 +193,7 @@ class Store:
     async def _prepare(self) -> Statements:
         """Look at the table, and make it if that was asked for."""
         pool = self._here() or await self._begin()
-        connection = await pool.acquire()
+        connection = await pool.acquire(certain=True)
         healthy = False
         try:
             layout = await look(connection, self._table)
