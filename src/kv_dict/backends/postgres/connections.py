@@ -29,9 +29,9 @@ forgotten it: a write on it would end in OutcomeUnknown."""
 _PATIENCE: Final = 0.5
 
 
-_ROUNDS: Final = 3
-"""Rounds of a loop after which a connection that is closed by now knows it: one hears of it, one
-tells, and TLS passes it on."""
+_ROUNDS: Final = 4
+"""Rounds of a loop after which a connection that is closed by now knows it. The first one hears of
+it, the second reads it, the third tells, and TLS passes it on in the fourth."""
 
 
 class Connections(Protocol):

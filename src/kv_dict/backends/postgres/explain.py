@@ -92,8 +92,8 @@ def _tls(error: BaseException) -> str | None:
         error, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError
     ):
         return (
-            f"no TLS connection can be made ({error.reason or error}); is a client certificate "
-            "asked for (cert_file=, key_file=)?"
+            f"no TLS connection can be made ({error.reason or error}); check what ca_file=, "
+            "cert_file= and key_file= name: does the server ask for a client certificate?"
         )
     if isinstance(error, ConnectionError) and "rejected SSL upgrade" in str(error):
         return "the server speaks no TLS, which sslmode or ca_file demands; nothing was sent"
