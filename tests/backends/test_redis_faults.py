@@ -579,7 +579,7 @@ def test_a_unix_socket_and_a_client(server: RedisServer) -> None:
         ("redis://:hush@h?password_file=/x", "choose one"),
         ("redis://user@h", "needs a password"),
         ("unix://", "needs the path"),
-        ("http://h", "starts with redis://"),
+        ("http://h", "starts with one of redis://"),
     ],
 )
 def test_urls_that_cannot_work(url: str, says: str) -> None:

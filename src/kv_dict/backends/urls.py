@@ -21,7 +21,8 @@ def open_backend(url: str) -> Backend:
     url : str
         ``memory://``; ``sqlite:///absolute/path.db``, or ``sqlite:///name.db`` and
         ``sqlite:relative/path.db`` for a file in the working directory; ``redis://host:port/db``,
-        ``rediss://`` with TLS, ``unix:///path/of/redis.sock``; ``postgresql://user@host/database``;
+        ``rediss://`` with TLS, ``unix:///path/of/redis.sock``, ``redis+sentinel://host/master``,
+        ``redis+cluster://host:port,host:port/``; ``postgresql://user@host/database``;
         ``nats://host:4222/``, ``tls://`` with TLS. Options of the constructor may follow as query
         parameters: ``sqlite:///path.db?poll_interval=0.05``,
         ``nats://host:4222/?bucket=kv_dict&create_bucket=true``.
@@ -159,7 +160,11 @@ _OPENERS: dict[str, Callable[[SplitResult, dict[str, str]], Backend]] = {
     "postgres": _open_postgres,
     "postgresql": _open_postgres,
     "redis": _open_redis,
+    "redis+cluster": _open_redis,
+    "redis+sentinel": _open_redis,
     "rediss": _open_redis,
+    "rediss+cluster": _open_redis,
+    "rediss+sentinel": _open_redis,
     "tls": _open_nats,
     "unix": _open_redis,
 }

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from kv_dict.backend import Backend, Capabilities, SynchronousFace
+from kv_dict.backends.redis.clients import settings_of_client
+from kv_dict.backends.redis.cluster import ClusterStore
+from kv_dict.backends.redis.routes import Cluster
 from kv_dict.backends.redis.settings import Settings
 from kv_dict.backends.redis.store import Store
 from kv_dict.model import Entry, Operation, Revision, Snapshot, WatchEvent
@@ -31,11 +34,19 @@ class RedisBackend(Backend):
     ----------
     url : str
         ``redis://[user:password@]host[:port][/database]``, ``rediss://`` for TLS, or
-        ``unix:///path/of/socket?db=0``. Options: ``password_file`` (read anew for each connection),
-        and for TLS ``ca_file``, ``cert_file``, ``key_file``. The server's certificate and name are
-        always checked.
+        ``unix:///path/of/socket?db=0``;
+        ``redis+sentinel://[user:password@]host:26379,host2:26379/master_name[/database]`` for
+        whichever server the sentinels call the master; ``redis+cluster://host:7000,host2:7001/``
+        for a cluster, where an entry point needs braces (``"{xas}"``), which keep its keys on one
+        server. With ``rediss+`` the last two speak TLS, the sentinels included.
+
+        Options: ``password_file`` (read anew for each connection); for TLS ``ca_file``,
+        ``cert_file``, ``key_file``; for sentinels ``sentinel_user``, ``sentinel_password_file``;
+        ``replicas``, the number of replicas that must have a write before it is acknowledged. The
+        server's certificate and name are always checked.
     client : redis.Redis, optional
-        In place of a URL: what this client connects to. It is neither used nor closed: the backend
+        In place of a URL: what this client connects to. It may be asynchronous, of a cluster, or
+        what a ``Sentinel``'s ``master_for`` returned. It is neither used nor closed: the backend
         opens its own connections with the same settings.
 
     Notes
@@ -62,8 +73,11 @@ class RedisBackend(Backend):
     def __init__(
         self, url: str = "redis://localhost:6379/0", *, client: redis.Redis | None = None
     ) -> None:
-        self._settings = Settings.of_url(url) if client is None else Settings.of_client(client)
-        self._store = Store(self, self._settings, self._wake_watches)
+        self._settings = Settings.of_url(url) if client is None else settings_of_client(client)
+        route = self._settings.route
+        self._store: SynchronousFace = (
+            ClusterStore(self, route) if isinstance(route, Cluster) else Store(self, route)
+        )
         self._watches: set[Watch] = set()
 
     @property
@@ -109,7 +123,7 @@ class RedisBackend(Backend):
         from kv_dict.backends.redis.watching import Watch  # noqa: PLC0415 - imports asyncio
 
         self.check_open()
-        watch = Watch(self._settings, prefix, self.check_open)
+        watch = Watch(self._settings.route.serving(prefix), prefix, self.check_open)
         self._watches.add(watch)
         try:
             async with aclosing(watch.events()) as events:
@@ -123,9 +137,10 @@ class RedisBackend(Backend):
 
         await asyncio.to_thread(self._store.close)
 
-    def _wake_watches(self) -> None:
+    def wake_watches(self, keys: Collection[str] = ()) -> None:
+        """Have them look whether this was closed, and whether `keys` have changed."""
         for watch in tuple(self._watches):
-            watch.wake()
+            watch.wake(keys)
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return RedisBackend, (self._settings.exact_url(),)

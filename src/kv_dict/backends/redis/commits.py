@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ from kv_dict.backends.redis.resp import pack
 from kv_dict.errors import EncodeError
 from kv_dict.model import ABSENT, DeletePrefix, Operation, Put
 
-__all__ = ["SCRIPT", "Plan"]
+__all__ = ["SCRIPT", "Plan", "wait_for_replicas"]
 
 MAX_VALUE: Final = 512 * 1024 * 1024
 
@@ -138,6 +139,12 @@ class Plan:
     def conflicts(self, reply: Any) -> list[str]:
         """Return the keys that were not as expected, from the script's reply."""
         return [self.guards[number - 1][0] for number in reply]
+
+
+def wait_for_replicas(number: int, deadline: float) -> bytes:
+    """Return the packed question how many replicas have what was written on this connection."""
+    left = max(int(0.8 * 1000 * (deadline - time.monotonic())), 1)  # its answer takes some time too
+    return pack(b"WAIT", b"%d" % number, b"%d" % left)
 
 
 def _as_bytes(revision: int | str | bytes) -> bytes:

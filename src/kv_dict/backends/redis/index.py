@@ -30,10 +30,17 @@ SLACK: Final = 10_000
 
 
 class Region:
-    """The keys that may be there under one prefix."""
+    """The keys that may be there under one prefix.
+
+    Attributes
+    ----------
+    complete : bool
+        No key is missing: the database was searched, and all that came later was told.
+    """
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
+        self.complete = False
         self.keys: set[str] = set()
         self.limit = SLACK
         self._trees: dict[tuple[str, str], dict[str, set[str]]] = {}
@@ -56,6 +63,8 @@ class Region:
                         del trees[root]
 
     def clear(self) -> None:
+        """Forget all of them, until they are searched again."""
+        self.complete = False
         self.keys.clear()
         for trees in self._trees.values():
             trees.clear()
@@ -107,15 +116,18 @@ class Index:
     Attributes
     ----------
     tracking : bool
-        Whether the server pushes changes. If it does not (Dragonfly knows no broadcasting, an ACL
-        may forbid it), every question searches the database anew.
+        Whether the server pushes the names of all keys that change. If it does not (Dragonfly knows
+        no broadcasting, an ACL may forbid it), every question searches the database anew. A watch
+        is then still told of the keys that it has read, if the server can do that.
     changed : set of str, or None
         Collects the keys that were told to have changed, for a watch that empties it; None where
         that is not wanted, and where any key may have changed.
     """
 
-    def __init__(self, url: str, *, collect: bool) -> None:
+    def __init__(self, url: str, probe: tuple[bytes, ...], *, collect: bool) -> None:
         self._url = url
+        self._probe = probe
+        self._collect = collect
         self._regions: dict[str, Region] = {}
         self.tracking = True
         self.changed: set[str] | None = set() if collect else None
@@ -124,7 +136,7 @@ class Index:
         """Take in what the server pushed."""
         if not push or push[0] != b"invalidate":
             return
-        if push[1] is None:  # FLUSHDB, FLUSHALL; what is written afterwards is told afterwards
+        if push[1] is None:  # FLUSHDB, FLUSHALL; or another data set is about to be loaded
             self.changed = None
             for region in self._regions.values():
                 region.clear()
@@ -150,25 +162,39 @@ class Index:
 
     def known(self, prefix: str) -> Region | None:
         """Return the region that covers `prefix`, if there is one."""
+        region = self._covering(prefix)
+        return region if region is not None and region.complete else None
+
+    def _covering(self, prefix: str) -> Region | None:
         for known, region in self._regions.items():
             if prefix.startswith(known):
-                if len(region.keys) > region.limit:
-                    return None
                 return region
         return None
 
+    def doubt(self) -> None:
+        """Search every region again before it is used the next time."""
+        for region in self._regions.values():
+            region.complete = False
+
     def region(self, link: Link, prefix: str, deadline: float) -> Region:
-        """Return a region that covers `prefix`; searches the database if there is none yet."""
-        region = self.known(prefix)
-        if region is not None:
-            return region
-        if self.tracking:
-            self._track(link, prefix, deadline)
-        region = Region(prefix)
-        if self.tracking:
-            self._regions[prefix] = region  # before the search: what is pushed meanwhile counts
-        self._search(link, region, deadline)
-        region.limit = 2 * len(region.keys) + SLACK
+        """Return a region that covers `prefix`; searches the database if that is needed."""
+        region = self._covering(prefix)
+        if region is None:
+            if self.tracking:
+                self._track(link, prefix, deadline)
+            region = Region(prefix)
+            if self.tracking:
+                self._regions[prefix] = region  # before the search: what is pushed meanwhile counts
+        if region.complete and len(region.keys) > region.limit:
+            region.clear()
+        while not region.complete:
+            region.complete = True  # unless a flush comes in between
+            try:
+                self._search(link, region, deadline)
+            except BaseException:
+                region.complete = False
+                raise
+            region.limit = 2 * len(region.keys) + SLACK
         return region
 
     def _track(self, link: Link, prefix: str, deadline: float) -> None:
@@ -185,10 +211,12 @@ class Index:
         if isinstance(reply, ErrorReply):
             self.tracking = False
             self._regions.clear()
-            _log.warning(
+            if self._collect:  # of the keys that were read, if not of all under the prefix
+                link.call(deadline, b"CLIENT", b"TRACKING", b"ON")
+            _say_once(
                 "%s does not tell of changed keys (%s): every listing, every assignment and every "
-                "read of a mapping with a separator searches all keys of the database; sep=None "
-                "avoids most of it",
+                "read of a mapping with a separator searches all keys of the database, and a watch "
+                "does so every second; sep=None avoids most of it",
                 self._url,
                 reply,
             )
@@ -207,7 +235,21 @@ class Index:
                 except UnicodeDecodeError:
                     _log.warning("%s: the key %r is not text; it is left out", self._url, raw[:80])
             if cursor == b"0":
-                return
+                break
+        # Some of the keys may be elsewhere already, while their slot of a cluster is being moved.
+        if self._probe != (b"PING",):
+            reply = link.call(deadline, *self._probe)
+            if isinstance(reply, ErrorReply):
+                raise Refused(reply)
+
+
+def _say_once(message: str, url: str, reply: ErrorReply) -> None:
+    if url not in _said:
+        _said.add(url)
+        _log.warning(message, url, reply)
+
+
+_said: set[str] = set()
 
 
 class Refused(Exception):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from kv_dict.backends.redis.resp import NOTHING, Push, Reader, pack
-from kv_dict.backends.redis.settings import Settings
+from kv_dict.backends.redis.routes import Route
 
 __all__ = ["Link", "Lost"]
 
@@ -39,16 +39,16 @@ class Link:
 
     Parameters
     ----------
-    settings : Settings
-        What to connect to; connected at once.
+    route : Route
+        Where to; connected at once.
     timeout : float
         Seconds that may take.
     told : callable
         Called with each push, in their order among the replies.
     """
 
-    def __init__(self, settings: Settings, timeout: float, told: Callable[[Push], None]) -> None:
-        self._connection = settings.connect(max(timeout, 0.001))
+    def __init__(self, route: Route, timeout: float, told: Callable[[Push], None]) -> None:
+        self._connection = route.connect(timeout)
         self._socket = self._connection._sock  # no public name gives it away
         self._socket.setblocking(False)
         self._tls = isinstance(self._socket, ssl.SSLSocket)
@@ -97,15 +97,25 @@ class Link:
 
         Never waits.
         """
+        self.expect_nothing(self.take())
+
+    @staticmethod
+    def expect_nothing(reply: Any) -> None:
+        """Raise `Lost` if there is an answer to no question."""
+        if reply is not NOTHING:
+            raise Lost(f"an answer to no question: {reply!r:.80}")
+
+    def take(self) -> Any:
+        """Return the next reply if it came already, or else NOTHING. Never waits."""
         while True:
-            while (push := self._reader.next()) is not NOTHING:
-                if type(push) is not Push:
-                    raise Lost(f"an answer to no question: {push!r:.80}")
-                self._told(push)
+            while type(reply := self._reader.next()) is Push:
+                self._told(reply)
+            if reply is not NOTHING:
+                return reply
             if not self._pending() and not self._readable.poll(0):
-                return
+                return NOTHING
             if not self._receive_some():
-                return
+                return NOTHING
 
     def close(self) -> None:
         """Disconnect; a thread that waits in it finds it `Lost`."""

@@ -9,7 +9,7 @@ from typing import Any
 from kv_dict.backends.redis.index import Index, Refused, base_of
 from kv_dict.backends.redis.link import Link
 from kv_dict.backends.redis.resp import ErrorReply
-from kv_dict.backends.redis.settings import Settings
+from kv_dict.backends.redis.routes import Route
 from kv_dict.errors import DecodeError
 from kv_dict.model import Entry
 
@@ -28,10 +28,11 @@ def entry(key: str, value: bytes) -> Entry:
 class Session:
     """Used by one thread at a time, until its connection is `Lost`."""
 
-    def __init__(self, settings: Settings, timeout: float, *, watching: bool = False) -> None:
-        self.url = settings.url
-        self.index = Index(settings.url, collect=watching)
-        self.link = Link(settings, timeout, self.index.told)
+    def __init__(self, route: Route, timeout: float, *, watching: bool = False) -> None:
+        self.url = route.url
+        self.probe = route.probe
+        self.index = Index(route.url, route.probe, collect=watching)
+        self.link = Link(route, timeout, self.index.told)
 
     def ask(self, deadline: float, *parts: bytes) -> Any:
         """Return the reply to a command that writes nothing; `Refused` if it is an error."""
@@ -74,7 +75,7 @@ class Session:
                 if kind not in (b"none", b"string"):
                     raise self._not_a_string(key, deadline)
             else:
-                self.ask(deadline, b"PING")
+                self.ask(deadline, *self.probe)
             if not self.index.tracking or region.under(below) <= set(keys):
                 region.discard(k for k in keys if k not in found)
                 return [entry(k, found[k]) for k in keys if k in found]
@@ -91,7 +92,7 @@ class Session:
             found = self._values(keys, deadline)
             # The server tells of the changes of one turn of its loop after the answers of that
             # turn; this answer is of a later one.
-            self.ask(deadline, b"PING")
+            self.ask(deadline, *self.probe)
             if not self.index.tracking or region.under(prefix) <= set(keys):
                 break
         missing = [key for key in keys if key not in found]
@@ -104,13 +105,6 @@ class Session:
             return {}
         values = self.ask(deadline, b"MGET", *[key.encode() for key in keys])
         return {k: v for k, v in zip(keys, values, strict=True) if v is not None}
-
-    def values(self, keys: Sequence[str], deadline: float) -> dict[str, bytes]:
-        """Return the values of those keys that are there, a thousand in each command."""
-        found: dict[str, bytes] = {}
-        for first in range(0, len(keys), _MANY):
-            found |= self._values(keys[first : first + _MANY], deadline)
-        return found
 
     def _not_a_string(self, key: str, deadline: float) -> DecodeError:
         kind = self.ask(deadline, b"TYPE", key.encode())

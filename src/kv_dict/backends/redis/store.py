@@ -6,16 +6,17 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from collections.abc import Callable, Collection, Sequence
+from typing import Final, Protocol, TypeVar
 
-from kv_dict.backend import Backend, SynchronousFace, check_operations
-from kv_dict.backends.redis.commits import Plan
+from kv_dict.backend import SynchronousFace, check_operations
+from kv_dict.backends.redis.commits import Plan, wait_for_replicas
 from kv_dict.backends.redis.index import Refused, base_of
+from kv_dict.backends.redis.keeper import Keeper
 from kv_dict.backends.redis.link import Lost
 from kv_dict.backends.redis.resp import ErrorReply
+from kv_dict.backends.redis.routes import PAUSE, Route
 from kv_dict.backends.redis.session import Session
-from kv_dict.backends.redis.settings import Settings
 from kv_dict.errors import (
     ConfigurationError,
     ConflictError,
@@ -25,13 +26,28 @@ from kv_dict.errors import (
 )
 from kv_dict.model import DeletePrefix, Entry, Operation, Put, Revision, Snapshot
 
-__all__ = ["Store", "refusal"]
+__all__ = ["Owner", "Store"]
 
 _Result = TypeVar("_Result")
 
+ELSEWHERE: Final = frozenset(
+    {"READONLY", "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN"}
+)
+"""Errors of a server that is not the one to ask, or not yet; nothing was written."""
+
 _CLOSE_PATIENCE: Final = 1.0
-_IDLE: Final = 1.0
-"""Seconds between two looks for what the server pushed to a connection that is not in use."""
+
+
+class Owner(Protocol):
+    """The backend, as far as its store needs it."""
+
+    closed: bool
+
+    def check_open(self) -> None:
+        """Raise ClosedError if it was closed."""
+
+    def wake_watches(self, keys: Collection[str] = ()) -> None:
+        """Have them look whether they were closed, and tell them of changed keys."""
 
 
 class Store(SynchronousFace):
@@ -39,12 +55,18 @@ class Store(SynchronousFace):
 
     Thread-safe: one thread at a time has the connection. The server works through one command at a
     time as well, so more connections would not be faster. Fork-safe: a child opens its own.
+
+    Parameters
+    ----------
+    owner : Owner
+        Whose store it is.
+    route : Route
+        To the server.
     """
 
-    def __init__(self, owner: Backend, settings: Settings, ended: Callable[[], None]) -> None:
+    def __init__(self, owner: Owner, route: Route) -> None:
         self._owner = owner
-        self._ended = ended
-        self._settings = settings
+        self._route = route
         self._lock = threading.Lock()
         self._session: Session | None = None
         _stores.add(self)
@@ -73,14 +95,17 @@ class Store(SynchronousFace):
         deadline = time.monotonic() + timeout
         self._acquire(timeout)
         try:
-            self._commit(operations, deadline)
+            written = self._commit(operations, deadline)
+            told = self._session is None or self._session.index.tracking
         finally:
             self._lock.release()
+        if not told:
+            self._owner.wake_watches(written)
         return tuple([op.value if isinstance(op, Put) else None for op in operations])
 
     def close(self) -> None:
         self._owner.closed = True
-        self._ended()
+        self._owner.wake_watches()
         session = self._session
         if not self._lock.acquire(timeout=_CLOSE_PATIENCE):
             if session is not None:
@@ -97,36 +122,59 @@ class Store(SynchronousFace):
     def _acquire(self, timeout: float) -> None:
         if not self._lock.acquire(timeout=max(timeout, 0)):
             raise Unavailable(
-                f"{self._settings.url}: other threads of this process kept the connection for "
+                f"{self._route.url}: other threads of this process kept the connection for "
                 f"longer than {timeout:g} s; nothing was written"
             )
 
     def _reading(self, timeout: float, work: Callable[[Session, float], _Result]) -> _Result:
-        """Return what `work` reads; on a new connection if the one at hand turns out dead."""
+        """Return what `work` reads; on a new connection if the one at hand turns out useless."""
         self._owner.check_open()
         deadline = time.monotonic() + timeout
         self._acquire(timeout)
         try:
-            for again in (True, False):
+            again = True
+            while True:
                 try:
                     return work(self._ready(deadline), deadline)
                 except Lost as lost:
                     self._drop()
                     if lost.late or not again:
                         raise self._unavailable(lost) from lost
-                    self._owner.check_open()
+                    again = self._route.moves
                 except Refused as refused:
-                    raise refusal(self._settings.url, refused.reply) from None
+                    if not self._look_elsewhere(refused.reply, deadline):
+                        raise refusal(self._route.url, refused.reply) from None
                 except KVDictError:
                     raise
                 except BaseException:  # Ctrl-C: an answer may still be on its way
                     self._drop()
                     raise
-            raise AssertionError  # the loop ends above
         finally:
             self._lock.release()
 
-    def _commit(self, operations: Sequence[Operation], deadline: float) -> None:
+    def _look_elsewhere(self, reply: ErrorReply, deadline: float) -> bool:
+        """Return whether to try again on a new connection, after a reply that refuses to work.
+
+        A server that is not, or no longer, the one that takes writes is left in any case.
+        """
+        if reply.code not in ELSEWHERE:
+            return False
+        self._drop()
+        if not self._route.moves or time.monotonic() + PAUSE >= deadline:
+            return False
+        time.sleep(PAUSE)
+        return True
+
+    def _commit(self, operations: Sequence[Operation], deadline: float) -> set[str]:
+        """Apply `operations`; return the keys that were written or deleted."""
+        while True:
+            try:
+                return self._commit_once(operations, deadline)
+            except Refused as refused:
+                if not self._look_elsewhere(refused.reply, deadline):
+                    raise refusal(self._route.url, refused.reply) from None
+
+    def _commit_once(self, operations: Sequence[Operation], deadline: float) -> set[str]:
         sent = False
         try:
             session = self._ready(deadline)
@@ -134,8 +182,10 @@ class Store(SynchronousFace):
                 operations, lambda at, prefix: self._under(operations, at, prefix, deadline)
             )
             request, scripted = plan.request()
+            copies = self._route.replicas if plan.writes else 0
+            wait = wait_for_replicas(copies, deadline) if copies else b""
             try:
-                session.link.send(request, deadline)
+                session.link.send(request + wait, deadline)
                 sent = plan.writes
             except Exception:
                 raise
@@ -143,37 +193,43 @@ class Store(SynchronousFace):
                 sent = plan.writes
                 raise
             reply = session.link.receive(deadline)
+            had = session.link.receive(deadline) if wait else 0
             if scripted and type(reply) is ErrorReply and reply.code == "NOSCRIPT":
                 sent = False  # not known to the server: nothing was run
-                session.link.send(plan.script(), deadline)
+                session.link.send(plan.script() + wait, deadline)
                 sent = plan.writes
                 reply = session.link.receive(deadline)
-            self._check(plan, scripted, reply)
-            for key in plan.puts:
+                had = session.link.receive(deadline) if wait else 0
+            for key in plan.puts:  # also if it was refused in the middle
                 session.index.written(key)
+            self._check(plan, scripted, reply)
             self._prune_late(session, operations, plan, deadline)
         except Lost as lost:
             self._drop()
             if sent:
                 raise OutcomeUnknown(
-                    f"{self._settings.url}: {lost}; the write was sent, and may or may not have "
+                    f"{self._route.url}: {lost}; the write was sent, and may or may not have "
                     "been applied"
                 ) from lost
             raise self._unavailable(lost) from lost
-        except Refused as refused:
-            raise refusal(self._settings.url, refused.reply) from None
-        except KVDictError:
+        except (KVDictError, Refused):
             raise
         except BaseException as interrupt:
             self._drop()
             if sent:
-                interrupt.add_note(f"{self._settings.url}: the write may or may not be applied")
+                interrupt.add_note(f"{self._route.url}: the write may or may not be applied")
             raise
+        if wait and (type(had) is ErrorReply or had < copies):
+            raise OutcomeUnknown(
+                f"{self._route.url}: the write was applied, but {copies} replica(s) did not "
+                f"confirm it in time ({had}); a fail-over now may lose it"
+            )
+        return plan.puts.keys() | plan.deletes | plan.pruned
 
     def _check(self, plan: Plan, scripted: bool, reply: object) -> None:
         """Raise what the answer to a commit says, unless it says that it was applied."""
         if type(reply) is ErrorReply:
-            raise refusal(self._settings.url, reply)
+            raise Refused(reply)
         if scripted and reply:
             conflicts = plan.conflicts(reply)
             raise ConflictError(f"changed by somebody else: {', '.join(conflicts)}", conflicts)
@@ -214,12 +270,12 @@ class Store(SynchronousFace):
             except Lost as lost:
                 self._drop()
                 raise OutcomeUnknown(
-                    f"{self._settings.url}: {lost}; the write was applied, but perhaps not to keys "
+                    f"{self._route.url}: {lost}; the write was applied, but perhaps not to keys "
                     "that others added meanwhile"
                 ) from lost
             if type(reply) is ErrorReply:
                 raise OutcomeUnknown(
-                    f"{self._settings.url}: the write was applied, but not to keys that others "
+                    f"{self._route.url}: the write was applied, but not to keys that others "
                     f"added meanwhile ({reply})"
                 )
 
@@ -238,7 +294,7 @@ class Store(SynchronousFace):
             else:
                 return session
         self._owner.check_open()
-        session = self._session = Session(self._settings, deadline - time.monotonic())
+        session = self._session = Session(self._route, deadline - time.monotonic())
         if self._owner.closed:
             self._drop()
             self._owner.check_open()
@@ -251,7 +307,7 @@ class Store(SynchronousFace):
             session.link.close()
 
     def _unavailable(self, lost: Lost) -> Unavailable:
-        return Unavailable(f"{self._settings.url} cannot be asked ({lost}); nothing was written")
+        return Unavailable(f"{self._route.url} cannot be asked ({lost}); nothing was written")
 
     # -- other threads, other processes ----------------------------------------------------------
 
@@ -298,49 +354,13 @@ def refusal(url: str, reply: ErrorReply) -> KVDictError:
     return Unavailable(f"{url} refuses ({reply}); nothing was written")
 
 
-class _Keeper:
-    """One thread a process that reads what servers push to idle connections.
-
-    Nobody else would, and the server would keep it in its memory for as long as it runs.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._kept: weakref.WeakSet[Store] = weakref.WeakSet()
-        self._wake = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def keep(self, store: Store) -> None:
-        with self._lock:
-            self._kept.add(store)
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="kv_dict redis keeper", daemon=True
-                )
-                self._thread.start()
-
-    def _run(self) -> None:
-        while True:
-            self._wake.wait(_IDLE)
-            with self._lock:
-                stores = list(self._kept)
-            idle = [store for store in stores if not store.look()]
-            del stores
-            with self._lock:
-                self._kept.difference_update(idle)
-                if not self._kept:
-                    self._thread = None
-                    return
-            del idle
-
-
 _stores: weakref.WeakSet[Store] = weakref.WeakSet()
-_keeper = _Keeper()
+_keeper = Keeper()
 
 
 def _after_fork_in_child() -> None:
     global _keeper  # noqa: PLW0603 - its thread does not exist here
-    _keeper = _Keeper()
+    _keeper = Keeper()
     for store in tuple(_stores):
         store.after_fork()
 
