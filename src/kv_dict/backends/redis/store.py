@@ -31,7 +31,7 @@ __all__ = ["Owner", "Store"]
 _Result = TypeVar("_Result")
 
 ELSEWHERE: Final = frozenset(
-    {"READONLY", "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN"}
+    {"READONLY", "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "NOREPLICAS"}
 )
 """Errors of a server that is not the one to ask, or not yet; nothing was written."""
 
@@ -220,6 +220,7 @@ class Store(SynchronousFace):
                 interrupt.add_note(f"{self._route.url}: the write may or may not be applied")
             raise
         if wait and (type(had) is ErrorReply or had < copies):
+            self._drop()  # it may be a master of the past
             raise OutcomeUnknown(
                 f"{self._route.url}: the write was applied, but {copies} replica(s) did not "
                 f"confirm it in time ({had}); a fail-over now may lose it"

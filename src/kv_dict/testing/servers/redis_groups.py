@@ -38,7 +38,7 @@ class SentinelServer(RedisServer):
                 f"port {self.port}\nbind 127.0.0.1\ndir {self.folder}\n"
                 f"sentinel monitor {name} 127.0.0.1 {master} {quorum}\n"
                 f"sentinel down-after-milliseconds {name} {DOWN_AFTER}\n"
-                f"sentinel failover-timeout {name} 3000\n" + self._more
+                f"sentinel failover-timeout {name} 1500\n" + self._more
             )
         return [str(find_binary()), str(configuration), "--sentinel"]
 
@@ -61,12 +61,15 @@ class Sentinels:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            quickly = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
-            master = stack.enter_context(RedisServer(self._folder / "server0", *quickly))
+            options = (
+                *("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"),
+                *("--min-replicas-to-write", "1", "--min-replicas-max-lag", "3"),
+            )
+            master = stack.enter_context(RedisServer(self._folder / "server0", *options))
             of = ("--replicaof", "127.0.0.1", str(master.port))
             self.servers = [master]
             for n in (1, 2):
-                replica = RedisServer(self._folder / f"server{n}", *quickly, *of)
+                replica = RedisServer(self._folder / f"server{n}", *options, *of)
                 self.servers.append(stack.enter_context(replica))
             self.sentinels = [
                 stack.enter_context(
