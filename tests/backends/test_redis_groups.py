@@ -284,15 +284,14 @@ def test_what_is_half_moved_is_not_taken_for_all(cluster: RedisCluster) -> None:
             assert dict(after) == {f"k{n}": n for n in range(20)}
 
 
-def test_clients_of_every_kind(guarded: Sentinels, cluster: RedisCluster) -> None:
+def test_clients_of_every_kind(guarded: Sentinels, cluster: RedisCluster, redis_url: str) -> None:
     asked = [("127.0.0.1", sentinel.port) for sentinel in guarded.sentinels]
-    there = guarded.master().port
     host, port = "127.0.0.1", cluster.servers[0].port
 
     async def made() -> list[object]:
         of_sentinels = redis.asyncio.Sentinel(asked).master_for(guarded.name)
         return [
-            redis.asyncio.Redis(port=there),
+            redis.asyncio.Redis.from_url(redis_url),
             of_sentinels,
             redis.asyncio.RedisCluster(host, port),
             redis.asyncio.RedisCluster(
@@ -302,8 +301,7 @@ def test_clients_of_every_kind(guarded: Sentinels, cluster: RedisCluster) -> Non
 
     sentinel = redis.sentinel.Sentinel(asked)
     clients = [
-        redis.Redis(port=there),
-        redis.Redis.from_url(f"redis://127.0.0.1:{there}/0"),
+        redis.Redis.from_url(redis_url),
         sentinel.master_for(guarded.name),
         redis.RedisCluster(host, port),
         redis.RedisCluster(startup_nodes=[ClusterNode(host, port)]),
@@ -315,7 +313,7 @@ def test_clients_of_every_kind(guarded: Sentinels, cluster: RedisCluster) -> Non
             md["n"] = n
             assert md["n"] == n
     assert [RedisBackend(client=c).url.partition("://")[0] for c in clients] == [
-        *("redis", "redis", "redis+sentinel", "redis+cluster", "redis+cluster"),
+        *("redis", "redis+sentinel", "redis+cluster", "redis+cluster"),
         *("redis", "redis+sentinel", "redis+cluster", "redis+cluster"),
     ]
     with pytest.raises(ConfigurationError, match="reads from replicas"):

@@ -138,9 +138,10 @@ class RedisBackend(Backend):
         await asyncio.to_thread(self._store.close)
 
     def wake_watches(self, keys: Collection[str] = ()) -> None:
-        """Have them look whether this was closed, and whether `keys` have changed."""
+        """Tell them that this was closed, or of changed keys if the server does not."""
         for watch in tuple(self._watches):
-            watch.wake(keys)
+            if not (keys and watch.told):
+                watch.wake(keys)
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return RedisBackend, (self._settings.exact_url(),)

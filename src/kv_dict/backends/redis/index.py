@@ -237,10 +237,9 @@ class Index:
             if cursor == b"0":
                 break
         # Some of the keys may be elsewhere already, while their slot of a cluster is being moved.
-        if self._probe != (b"PING",):
-            reply = link.call(deadline, *self._probe)
-            if isinstance(reply, ErrorReply):
-                raise Refused(reply)
+        reply = link.call(deadline, *self._probe)
+        if isinstance(reply, ErrorReply):
+            raise Refused(reply)
 
 
 def _say_once(message: str, url: str, reply: ErrorReply) -> None:

@@ -31,7 +31,7 @@ class Route(ABC):
         How many replicas must have a write before it counts as acknowledged.
     """
 
-    probe: tuple[bytes, ...] = (b"PING",)
+    probe: tuple[bytes, ...] = (b"ECHO", b"")  # a server without room on its disk refuses PING
     moves: bool = False
 
     def __init__(self, url: str, replicas: int = 0) -> None:

@@ -47,7 +47,7 @@ class Owner(Protocol):
         """Raise ClosedError if it was closed."""
 
     def wake_watches(self, keys: Collection[str] = ()) -> None:
-        """Have them look whether they were closed, and tell them of changed keys."""
+        """Tell watches that the backend was closed, or of changed keys."""
 
 
 class Store(SynchronousFace):
@@ -96,10 +96,9 @@ class Store(SynchronousFace):
         self._acquire(timeout)
         try:
             written = self._commit(operations, deadline)
-            told = self._session is None or self._session.index.tracking
         finally:
             self._lock.release()
-        if not told:
+        if written:
             self._owner.wake_watches(written)
         return tuple([op.value if isinstance(op, Put) else None for op in operations])
 

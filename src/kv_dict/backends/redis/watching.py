@@ -38,9 +38,16 @@ REQUEST: Final = 1 << 14
 
 
 class Watch:
-    """Follows one prefix for one consumer. Belongs to the loop that it is made in."""
+    """Follows one prefix for one consumer. Belongs to the loop that it is made in.
+
+    Attributes
+    ----------
+    told : bool
+        The server tells it of every change: it need not be woken for those of this process.
+    """
 
     def __init__(self, route: Route, prefix: str, check_open: Callable[[], None]) -> None:
+        self.told = False
         self._route = route
         self._prefix = prefix
         self._check_open = check_open
@@ -118,7 +125,8 @@ class Watch:
         entries = await asyncio.to_thread(
             lambda: session.snapshot(self._prefix, time.monotonic() + SNAPSHOT_PATIENCE)
         )
-        self._search_at = time.monotonic() + (SEARCH if session.index.tracking else HEARTBEAT)
+        self.told = session.index.tracking
+        self._search_at = time.monotonic() + (SEARCH if self.told else HEARTBEAT)
         self._loop.add_reader(session.link.fileno(), self._listen)
         self._listen()
         return entries
