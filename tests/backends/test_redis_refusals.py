@@ -152,10 +152,11 @@ def test_a_full_disk_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_server_that_is_still_loading(tmp_path: Path) -> None:
-    with RedisServer(tmp_path / "server", "--key-load-delay", "300") as server:
+    slowly = ("--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024")
+    with RedisServer(tmp_path / "server", "--appendonly", "no", *slowly) as server:
         with redis.Redis(port=server.port) as client:
-            for n in range(3500):  # while it loads it answers after each 1,024 commands
-                client.set(f"ep1:k{n % 1000}", n)
+            client.mset({f"ep1:k{n}": n for n in range(1000)})
+            client.save()
         server.stop()
         refused: set[str] = set()
         loaded = threading.Event()
