@@ -78,14 +78,22 @@ class Opener:
         redis = driver()
         if not isinstance(error, redis.RedisError | OSError | KVDictError):
             return error
-        where = self.url if address is None else f"{self.url} ({address[0]}:{address[1]})"
-        explained = self._explain(error, where)
+        if address is None:
+            explained = self._explain(error, self.url) or Unavailable(
+                f"{self.url} cannot be reached ({error}); nothing was written"
+            )
+        else:  # one of several, whose URL is told with what became of all of them
+            at = f"{address[0]}:{address[1]}"
+            explained = self._explain(error, f"{self.url} ({at})") or Unavailable(
+                f"{at} cannot be reached ({error})"
+            )
         # Frames of the driver hold the password: neither they nor their context are kept.
         error.__context__ = None
         error.__traceback__ = None
         return explained
 
-    def _explain(self, error: Exception, where: str) -> KVDictError:
+    def _explain(self, error: Exception, where: str) -> KVDictError | None:
+        """Return what the user has to change, None if it is not for the user to change."""
         redis = driver()
         cause = error.__context__
         if isinstance(error, KVDictError):
@@ -117,7 +125,7 @@ class Opener:
                 return ConfigurationError(f"{where}: there is no such database ({text})")
             if isinstance(error, redis.exceptions.NoPermissionError):
                 return ConfigurationError(f"{where}: the user may not do this ({text})")
-        return Unavailable(f"{where} cannot be reached ({error}); nothing was written")
+        return None
 
 
 def driver() -> Any:
