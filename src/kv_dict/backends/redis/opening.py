@@ -44,11 +44,9 @@ class Opener:
         from redis.backoff import NoBackoff  # noqa: PLC0415 - the driver is imported when used
         from redis.retry import Retry  # noqa: PLC0415
 
-        arguments = dict(self._arguments)
-        if address is not None:
-            arguments["host"], arguments["port"] = address
+        place = {} if address is None else {"host": address[0], "port": address[1]}
         connection = self._kind(
-            **arguments,
+            **(self._arguments | place),  # in no variable: a key's password may be among them
             protocol=3,
             retry=Retry(NoBackoff(), 0),
             socket_timeout=max(timeout, 0.001),
