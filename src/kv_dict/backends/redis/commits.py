@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import time
 from collections.abc import Callable, Sequence
@@ -81,11 +82,14 @@ class Plan:
         self.puts: dict[str, bytes] = {}
         self.deletes: set[str] = set()
         self.pruned: set[str] = set()
+        sorted_puts: list[str] = []  # so that a prefix need not be compared with each of them
         for position, operation in enumerate(operations):
             if isinstance(operation, DeletePrefix):
-                gone = {key for key in self.puts if key.startswith(operation.prefix)}
-                self.pruned |= gone | under(position, operation.prefix)
-                for key in gone:
+                self.pruned |= under(position, operation.prefix)
+                first = bisect.bisect_left(sorted_puts, operation.prefix)
+                while first < len(sorted_puts) and sorted_puts[first].startswith(operation.prefix):
+                    key = sorted_puts.pop(first)
+                    self.pruned.add(key)
                     del self.puts[key]
                 continue
             if operation.expected is ABSENT:
@@ -96,6 +100,7 @@ class Plan:
                 if len(operation.value) > MAX_VALUE:
                     raise EncodeError(f"{operation.key!r}: Redis holds values up to 512 MiB")
                 self.puts[operation.key] = operation.value
+                bisect.insort(sorted_puts, operation.key)
             else:
                 self.deletes.add(operation.key)
         self.pruned -= self.puts.keys() | self.deletes
