@@ -287,6 +287,35 @@ def test_what_is_half_moved_is_not_taken_for_all(cluster: RedisCluster) -> None:
             assert dict(after) == {f"k{n}": n for n in range(20)}
 
 
+LEAST = "+hello +ping +echo +get +set +mget +mset +del +type +scan +eval +evalsha +client|tracking"
+
+
+def test_the_least_that_a_user_must_be_allowed(cluster: RedisCluster, guarded: Sentinels) -> None:
+    """In addition to what one server needs: as the how-to guide says."""
+    for server in cluster.servers:
+        with redis.Redis(port=server.port) as client:
+            more = "+exists +cluster|slots"
+            client.execute_command(f"ACL SETUSER few on >pw ~{{few}}* {LEAST} {more}")
+    with redis.Redis(port=guarded.master().port) as client:
+        client.execute_command(f"ACL SETUSER few on >pw ~few:* {LEAST} +role +wait")
+    of_sentinels = guarded.url.replace("://", "://few:pw@") + "?replicas=1"
+    for url, entry_point in (
+        (cluster.url.replace("://", "://few:pw@"), "{few}"),
+        (of_sentinels, "few"),
+    ):
+        with RemoteKVMapping(RedisBackend(url), entry_point, timeout=T) as md:
+            md.update(a={"b": 1}, c=2)
+            md["a"]["b"] += 1
+            md["n"] = 1
+            assert dict(md) == {"a": {"b": 2}, "c": 2, "n": 1}
+            md.clear()
+        with (
+            RemoteKVMapping(RedisBackend(url), "{fewer" if "{" in entry_point else "x") as md,
+            pytest.raises((ConfigurationError, Unsupported)),
+        ):
+            md["a"] = 1
+
+
 def test_clients_of_every_kind(guarded: Sentinels, cluster: RedisCluster, redis_url: str) -> None:
     asked = [("127.0.0.1", sentinel.port) for sentinel in guarded.sentinels]
     host, port = "127.0.0.1", cluster.servers[0].port
