@@ -78,7 +78,7 @@ def test_options_follow_the_url() -> None:
     ("target", "says"),
     [
         ("nowhere", "is not a URL"),
-        ("gopher://x", "a URL starts with one of memory:, nats:, sqlite:, tls:"),
+        ("gopher://x", "a URL starts with one of memory:, nats:, sqlite:, "),
         ("sqlite://", "needs a file"),
         ("sqlite://host/a.db", "names a host"),
         ("memory://name", "takes no name"),
