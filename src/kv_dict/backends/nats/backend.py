@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from nats.aio.client import Client
 
 from kv_dict.backend import Backend, Capabilities, check_operations
-from kv_dict.backends.nats.bucket import Bucket, BucketMissing
-from kv_dict.backends.nats.connection import Connection, Connections
+from kv_dict.backends.nats.bucket import Bucket, BucketMissing, NewBucket
+from kv_dict.backends.nats.connection import Connection
+from kv_dict.backends.nats.connections import Connections
 from kv_dict.backends.nats.following import Doubt, Follower
 from kv_dict.backends.nats.options import Options
 from kv_dict.backends.nats.reading import Reader, entry_of
@@ -37,24 +39,29 @@ class NatsBackend(Backend):
     Parameters
     ----------
     url : str
-        ``nats://host:4222`` or ``tls://host:4222``; several hosts of a cluster with commas between
-        them. ``user:password@`` or ``token@`` may stand before the hosts.
+        ``nats://host:4222``, or ``tls://host:4222`` for nothing without TLS. Name every server of a
+        cluster, with commas: ``nats://a:4222,b:4222,c:4222``. ``user:password@`` or ``token@`` may
+        stand before the hosts; ``user@`` with `password_file`.
     bucket : str
         Its name.
     client : nats.aio.client.Client or None
-        A connected client to use in place of a connection of one's own; it is not closed. Every
-        call is answered in the event loop that it was connected in, which has to be running.
+        A connected client to use in place of connections of one's own; it is not closed. Every call
+        is answered in the event loop that it was connected in, which has to be running: a blocking
+        call in that loop's own thread would wait for itself.
     create_bucket : bool
         Make the bucket when it is not there, and allow it direct access and atomic batches. In
-        production somebody made it, with the replicas that it needs.
-    history : int
-        Values that a new bucket keeps of each key, 1 to 64.
+        production somebody made it.
+    history, replicas : int
+        Of a bucket that is made: the values that it keeps of each key, 1 to 64, and the servers of
+        a cluster that hold it, 1 to 5.
     user, password, token : str or None
         Credentials; better in files:
-    password_file, credentials, nkeys_seed : str or None
-        Files with the password of `user`, a user's JWT and seed, or a seed.
-    ca, certificate, key : str or None
-        Files for TLS: who is trusted, and the certificate and key to show.
+    password_file, credentials_file, nkey_seed_file : str, Path or None
+        With the password of `user` in its first line; with a user's JWT and seed (``.creds``); with
+        a seed. Read anew for each connection.
+    ca_file, cert_file, key_file : str, Path or None
+        For TLS: who is trusted instead of what the system trusts, and the certificate and key to
+        show. With any of them, ``nats://`` means TLS too.
 
     Examples
     --------
@@ -70,35 +77,37 @@ class NatsBackend(Backend):
         client: Client | None = None,
         create_bucket: bool = False,
         history: int = 8,
+        replicas: int = 1,
         user: str | None = None,
         password: str | None = None,
         token: str | None = None,
-        password_file: str | None = None,
-        credentials: str | None = None,
-        nkeys_seed: str | None = None,
-        ca: str | None = None,
-        certificate: str | None = None,
-        key: str | None = None,
+        password_file: str | Path | None = None,
+        credentials_file: str | Path | None = None,
+        nkey_seed_file: str | Path | None = None,
+        ca_file: str | Path | None = None,
+        cert_file: str | Path | None = None,
+        key_file: str | Path | None = None,
     ) -> None:
-        self._options = Options.parse(
-            url,
-            user=user,
-            password=password,
-            token=token,
-            password_file=password_file,
-            credentials=credentials,
-            nkeys_seed=nkeys_seed,
-            ca=ca,
-            certificate=certificate,
-            key=key,
-        )
+        files = {
+            "password_file": password_file,
+            "credentials_file": credentials_file,
+            "nkey_seed_file": nkey_seed_file,
+            "ca_file": ca_file,
+            "cert_file": cert_file,
+            "key_file": key_file,
+        }
+        paths = {name: str(path) for name, path in files.items() if path is not None}
+        options = Options.parse(url, user=user, password=password, token=token, **paths)
         self._client = client
         self._home = _loop_of(client) if client is not None else None
-        where = self._options.url(bucket)
-        self._bucket = Bucket(bucket, create=create_bucket, history=history, where=where)
+        self._begin(options, NewBucket(bucket, create_bucket, history, replicas))
+
+    def _begin(self, options: Options, wanted: NewBucket) -> None:
+        self._options = options
+        self._bucket = Bucket(wanted, where=options.url(wanted.name))
         self._reader = Reader(self._bucket, self.url)
         self._writer = Writer(self._bucket, self._reader, self.url)
-        self._connections = Connections(self._options, client)
+        self._connections = Connections(options, self._client)
 
     @property
     def url(self) -> str:
@@ -266,17 +275,13 @@ class NatsBackend(Backend):
             raise ConfigurationError(
                 f"{self.url}: a backend on a client of yours cannot be pickled; give it a URL"
             )
-        bucket = self._bucket
-        return _rebuild, (self._options, bucket.name, bucket.create, bucket.history)
+        return _rebuild, (self._options, self._bucket.wanted)
 
 
-def _rebuild(options: Options, bucket: str, create: bool, history: int) -> NatsBackend:
-    backend = NatsBackend(options.servers[0], bucket, create_bucket=create, history=history)
-    backend._options = options
-    backend._bucket = Bucket(bucket, create=create, history=history, where=backend.url)
-    backend._reader = Reader(backend._bucket, backend.url)
-    backend._writer = Writer(backend._bucket, backend._reader, backend.url)
-    backend._connections = Connections(options, None)
+def _rebuild(options: Options, wanted: NewBucket) -> NatsBackend:
+    backend = NatsBackend.__new__(NatsBackend)
+    backend._client = backend._home = None
+    backend._begin(options, wanted)
     return backend
 
 

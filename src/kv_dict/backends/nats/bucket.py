@@ -11,7 +11,7 @@ from typing import Any, Final
 from kv_dict.backends.nats.connection import Connection
 from kv_dict.errors import ConfigurationError, KVDictError, Unavailable, Unsupported
 
-__all__ = ["Bucket", "BucketMissing", "BucketState", "error_of"]
+__all__ = ["Bucket", "BucketMissing", "BucketState", "NewBucket", "error_of"]
 
 STREAM_NOT_FOUND: Final = 10059
 NAME_IN_USE: Final = 10058
@@ -47,21 +47,34 @@ class BucketState:
     names: dict[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class NewBucket:
+    """What a bucket is made with, if it has to be made and may be."""
+
+    name: str
+    create: bool
+    history: int
+    replicas: int
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-zA-Z0-9_-]+", self.name):
+            raise ConfigurationError(
+                f"bucket={self.name!r}: a bucket's name is made of letters, digits, '_' and '-'"
+            )
+        if not 1 <= self.history <= 64:
+            raise ConfigurationError(f"history={self.history!r}: from 1 to 64 values a key")
+        if not 1 <= self.replicas <= 5:
+            raise ConfigurationError(f"replicas={self.replicas!r}: from 1 to 5 servers")
+
+
 class Bucket:
     """One bucket by its name, whether it exists or not."""
 
-    def __init__(self, name: str, *, create: bool, history: int, where: str) -> None:
-        if not re.fullmatch(r"[a-zA-Z0-9_-]+", name):
-            raise ConfigurationError(
-                f"bucket={name!r}: a bucket's name is made of letters, digits, '_' and '-'"
-            )
-        if not 1 <= history <= 64:
-            raise ConfigurationError(f"history={history!r}: from 1 to 64 values a key")
-        self.name = name
-        self.stream = f"KV_{name}"
-        self.prefix = f"$KV.{name}."
-        self.create = create
-        self.history = history
+    def __init__(self, wanted: NewBucket, *, where: str) -> None:
+        self.wanted = wanted
+        self.name = wanted.name
+        self.stream = f"KV_{wanted.name}"
+        self.prefix = f"$KV.{wanted.name}."
         self._where = where
 
     async def state(
@@ -102,7 +115,7 @@ class Bucket:
         if isinstance(known, BucketState):
             return known
         state = await self.state(connection, deadline)
-        if self.create and not (state.direct and state.atomic):
+        if self.wanted.create and not (state.direct and state.atomic):
             wanted = state.config | {"allow_direct": True, "allow_atomic": True}
             await self.call(connection, f"STREAM.UPDATE.{self.stream}", wanted, deadline)
             state = await self.state(connection, deadline)
@@ -111,7 +124,7 @@ class Bucket:
     async def make(self, connection: Connection, deadline: float) -> None:
         """Make the bucket; ConfigurationError if that was not asked for."""
         connection.cached = None
-        if not self.create:
+        if not self.wanted.create:
             server = shlex.quote(self._where.partition("/?")[0])
             raise ConfigurationError(
                 f"there is no bucket {self.name!r} on {self._where}. Make it once: nats kv add "
@@ -126,13 +139,13 @@ class Bucket:
             "retention": "limits",
             "storage": "file",
             "discard": "new",
-            "max_msgs_per_subject": self.history,
+            "max_msgs_per_subject": self.wanted.history,
             "max_consumers": -1,
             "max_msgs": -1,
             "max_bytes": -1,
             "max_age": 0,
             "max_msg_size": -1,
-            "num_replicas": 1,
+            "num_replicas": self.wanted.replicas,
             "duplicate_window": 120_000_000_000,
             "deny_delete": True,
             "allow_rollup_hdrs": True,
