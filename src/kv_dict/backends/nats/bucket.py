@@ -16,6 +16,8 @@ __all__ = ["Bucket", "BucketMissing", "BucketState", "NewBucket", "error_of"]
 STREAM_NOT_FOUND: Final = 10059
 NAME_IN_USE: Final = 10058
 NOT_ENABLED: Final = (10039, 10076)
+MEMORY: Final = 10.0
+"""Seconds after which a bucket's configuration is asked for anew: an operator may edit it."""
 
 
 class BucketMissing(Exception):  # never leaves this package
@@ -106,14 +108,16 @@ class Bucket:
             config=config,
             names=subjects,
         )
-        connection.cached = known
+        connection.cached = (known, connection.loop.time())
         return known
 
     async def abilities(self, connection: Connection, deadline: float) -> BucketState:
-        """Return what is known of the bucket since this connection was made; ask at first."""
-        known = connection.cached
-        if isinstance(known, BucketState):
-            return known
+        """Return what this connection knows of the bucket, if that is not old; else ask."""
+        if connection.cached is not None:
+            known: BucketState
+            known, asked = connection.cached
+            if connection.loop.time() < asked + MEMORY:
+                return known
         state = await self.state(connection, deadline)
         if self.wanted.create and not (state.direct and state.atomic):
             wanted = state.config | {"allow_direct": True, "allow_atomic": True}
@@ -178,9 +182,9 @@ class Bucket:
         return answer
 
 
-def error_of(error: dict[str, Any], where: str) -> KVDictError:
-    """Return what an error of JetStream's API means to a user."""
-    text = f"{where}: {error.get('description')} ({error.get('err_code')})"
+def error_of(error: dict[str, Any], where: str, what: str = "") -> KVDictError:
+    """Return what an error of JetStream's API means to a user; `what` is said at its end."""
+    text = f"{where}: {error.get('description')} ({error.get('err_code')}){what}"
     if error.get("err_code") in NOT_ENABLED:
         return ConfigurationError(f"{text}: JetStream has to be enabled (nats-server -js)")
     if error.get("code") == 400:

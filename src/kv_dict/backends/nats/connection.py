@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
@@ -15,10 +16,13 @@ from nats.errors import ConnectionClosedError, ConnectionDrainingError, Outbound
 
 from kv_dict.errors import ConfigurationError, KVDictError, Unavailable
 
-__all__ = ["Connection", "NoReply"]
+__all__ = ["PATIENCE", "Connection", "NoReply"]
 
 NO_RESPONDERS: Final = "503"
 RETRY_PAUSE: Final = 0.05
+PATIENCE: Final = 0.5
+"""Seconds before a question is asked again, twice as many each time: whom it went to may be gone,
+as the leader of a bucket is while the cluster elects another."""
 
 _NOT_SENT: Final = (OutboundBufferLimitError, ConnectionClosedError, ConnectionDrainingError)
 _DENIED: Final = re.compile(r'permissions violation for (\w+).* (?:to|of) "([^"]*)"', re.IGNORECASE)
@@ -50,7 +54,7 @@ class Connection(ABC):
     ----------
     client : Client
         The driver's; another one after a loss.
-    cached : object
+    cached : tuple of (BucketState, float) or None
         What the bucket's module knows of the bucket; forgotten when the connection is lost.
     on_loss : set of callables
         Called when the connection is lost.
@@ -60,7 +64,7 @@ class Connection(ABC):
         self.where = where
         self.loop = asyncio.get_running_loop()
         self.client = Client()
-        self.cached: Any = None
+        self.cached: tuple[Any, float] | None = None
         self.on_loss: set[Callable[[], None]] = set()
         self._waiting: dict[str, _Waiting] = {}
         self._count = 0
@@ -84,8 +88,9 @@ class Connection(ABC):
         headers: dict[str, str] | None = None,
         *,
         deadline: float,
+        patience: float = math.inf,
     ) -> Msg:
-        """Send a request once, and return the answer.
+        """Send a request once, and return the answer, for which it waits `patience` seconds.
 
         Raises
         ------
@@ -103,10 +108,10 @@ class Connection(ABC):
                 else:
                     answer.set_result(news)
 
-        return await self._exchange(subject, payload, headers, receive, answer, deadline)
+        return await self._exchange(subject, payload, headers, receive, answer, deadline, patience)
 
     async def collect(
-        self, subject: str, payload: bytes, *, deadline: float
+        self, subject: str, payload: bytes, *, deadline: float, patience: float
     ) -> tuple[list[Msg], dict[str, str]]:
         """Send a request with several answers; return them, and the headers of what ended them."""
         answers: list[Msg] = []
@@ -125,7 +130,8 @@ class Connection(ABC):
             else:
                 answers.append(news)
 
-        return answers, await self._exchange(subject, payload, None, receive, end, deadline)
+        headers = await self._exchange(subject, payload, None, receive, end, deadline, patience)
+        return answers, headers
 
     async def _exchange(
         self,
@@ -135,6 +141,7 @@ class Connection(ABC):
         receive: Callable[[Msg | Exception], None],
         answer: asyncio.Future[_Answer],
         deadline: float,
+        patience: float,
     ) -> _Answer:
         while True:
             if not self.up:
@@ -149,7 +156,8 @@ class Connection(ABC):
             except _NOT_SENT:  # it was lost a moment ago; nothing was sent
                 del self._waiting[token]
                 await asyncio.sleep(0)
-        timer = self.loop.call_at(deadline, receive, NoReply("no answer within the timeout"))
+        until = min(deadline, self.loop.time() + patience)
+        timer = self.loop.call_at(until, receive, NoReply("no answer within the timeout"))
         try:
             return await answer
         finally:
@@ -164,12 +172,14 @@ class Connection(ABC):
         Unavailable
             It was not, by the deadline.
         """
+        patience = PATIENCE
         while True:
             try:
-                answer = await self.request(subject, payload, deadline=deadline)
+                answer = await self.request(subject, payload, deadline=deadline, patience=patience)
             except NoReply as error:
                 if self.loop.time() >= deadline:
                     raise Unavailable(f"{self.where}: {error}") from None
+                patience *= 2
                 continue
             if not answer.headers or answer.headers.get("Status") != NO_RESPONDERS:
                 return answer

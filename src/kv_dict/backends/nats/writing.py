@@ -16,6 +16,7 @@ from kv_dict.backends.nats.spelling import below, read_name, spell
 from kv_dict.errors import (
     ConflictError,
     EncodeError,
+    KVDictError,
     OutcomeUnknown,
     Unavailable,
     Unsupported,
@@ -32,7 +33,14 @@ HEADERS_SIZE: Final = 1024
 
 EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
 EXPECTED_OF: Final = "Nats-Expected-Last-Subject-Sequence-Subject"
-CONFLICTS: Final = (10071, 10164)
+REFUSED: Final = (
+    10071,  # a guard does not hold
+    10164,  # perhaps: another write of the subject is under way in the cluster
+    10176,  # a batch is not whole: the connection was lost in its middle
+    10210,  # too many batches at the same time
+    10211,
+)
+STORE_FAILED: Final = 10077
 TOO_LARGE: Final = (10054,)
 PAUSE: Final = 0.002
 DOUBTS: Final = 3
@@ -110,7 +118,11 @@ class Writer:
                     await self._purge(connection, prefixes[prefix], deadline)
                     return (None,)
             try:
-                first = await self._send(connection, operations, messages, deadline)
+                if len(messages) == 1 or await self._can_batch(connection, operations, deadline):
+                    first = await self._send(connection, operations, messages, deadline)
+                    sequences = list(range(first, first + len(messages)))
+                else:
+                    sequences = await self._one_by_one(connection, operations, messages, deadline)
             except _Refused:
                 absent = await self._conflicts(connection, operations, deadline)
                 doubts += 1
@@ -121,7 +133,7 @@ class Writer:
                     ) from None
                 await asyncio.sleep(PAUSE if doubts > 1 else 0)
                 continue
-            return tuple(None if place is None else first + place for place in places)
+            return tuple(None if place is None else sequences[place] for place in places)
 
     # -- what to send ----------------------------------------------------------------------------
 
@@ -234,7 +246,12 @@ class Writer:
         *early, last = messages
         headers = last.headers()
         if early:
-            await self._check_batch(connection, operations, messages, deadline)
+            if len(messages) > MAX_OPERATIONS:
+                raise Unsupported(
+                    f"{self._where}: {len(operations)} operation(s) change {len(messages)} keys; "
+                    f"NATS writes {MAX_OPERATIONS} together at most. Nothing was written"
+                )
+            await connection.ready(deadline)
             for number, message in enumerate(early, 1):
                 await connection.publish(
                     message.subject,
@@ -303,35 +320,63 @@ class Writer:
 
     def _refusal(self, error: dict[str, Any]) -> Exception:
         code = error.get("err_code")
-        if code in CONFLICTS:
+        if code in REFUSED:
             return _Refused()
         if code == STREAM_NOT_FOUND:
             return BucketMissing()
+        text = f"{self._where}: {error.get('description')} ({code})"
         if code in TOO_LARGE:
-            return EncodeError(f"{self._where}: {error.get('description')}; nothing was written")
-        return error_of(error, f"{self._where}: nothing was written")
+            return EncodeError(f"{text}; nothing was written")
+        if code == STORE_FAILED and "maximum" not in str(error.get("description")):
+            # A full disk, say: the server does not know what of it is there when it starts again.
+            return OutcomeUnknown(f"{text}; the write may or may not be found later")
+        return error_of(error, self._where, "; nothing was written")
 
-    async def _check_batch(
+    async def _can_batch(
+        self, connection: Connection, operations: Sequence[Operation], deadline: float
+    ) -> bool:
+        """Return whether several messages are written together, or raise if they have to be."""
+        abilities = await self._bucket.abilities(connection, deadline)
+        if not abilities.atomic:  # or was not, when this connection last asked
+            abilities = await self._bucket.state(connection, deadline)
+        if not abilities.atomic and any(
+            operation.expected is not None
+            for operation in operations
+            if not isinstance(operation, DeletePrefix)
+        ):
+            raise Unsupported(
+                f"{self._where}: the bucket does not allow atomic batches, and a guarded commit of "
+                "several keys has to be written together; nothing was written. Allow them: nats "
+                f"stream edit {self._bucket.stream} --allow-batch (servers from 2.12 on), or pass "
+                "create_bucket=True"
+            )
+        return abilities.atomic
+
+    async def _one_by_one(
         self,
         connection: Connection,
         operations: Sequence[Operation],
         messages: list[_Message],
         deadline: float,
-    ) -> None:
-        abilities = await self._bucket.abilities(connection, deadline)
-        if not abilities.atomic:
-            raise Unsupported(
-                f"{self._where}: the bucket does not allow atomic batches, and {len(messages)} "
-                "keys have to be written together; nothing was written. Allow them: nats stream "
-                f"edit {self._bucket.stream} --allow-batch (servers from 2.12 on), or pass "
-                "create_bucket=True"
-            )
-        if len(messages) > MAX_OPERATIONS:
-            raise Unsupported(
-                f"{self._where}: {len(operations)} operation(s) change {len(messages)} keys; NATS "
-                f"writes {MAX_OPERATIONS} together at most. Nothing was written"
-            )
-        await connection.ready(deadline)
+    ) -> list[int]:
+        """Write messages one after another, for want of batches: first all puts, then deletes.
+
+        Return their sequences. What a reader may see meanwhile is more than it should, never less.
+        """
+        sequences = [0] * len(messages)
+        order = sorted(range(len(messages)), key=lambda place: messages[place].value is None)
+        for done, place in enumerate(order):
+            message = replace(messages[place], expected=None, expected_of=None)
+            try:
+                sequences[place] = await self._send(connection, operations, [message], deadline)
+            except KVDictError as error:
+                if not done:
+                    raise
+                raise OutcomeUnknown(
+                    f"{self._where}: {done} of {len(messages)} keys were written, in a bucket "
+                    f"without atomic batches; then: {error}"
+                ) from error
+        return sequences
 
     async def _find(
         self, connection: Connection, subject: str, identity: str, deadline: float
