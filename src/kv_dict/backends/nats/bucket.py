@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shlex
@@ -11,11 +12,16 @@ from typing import Any, Final
 from kv_dict.backends.nats.connection import Connection
 from kv_dict.errors import ConfigurationError, KVDictError, Unavailable, Unsupported
 
-__all__ = ["Bucket", "BucketMissing", "BucketState", "NewBucket", "error_of"]
+__all__ = ["PASSING", "Bucket", "BucketMissing", "BucketState", "NewBucket", "error_of"]
 
 STREAM_NOT_FOUND: Final = 10059
 NAME_IN_USE: Final = 10058
+NO_PEERS: Final = 10005
 NOT_ENABLED: Final = (10039, 10076)
+PASSING: Final = (10008, 10009, 10118)
+"""A cluster without a leader, for the moment: nothing was done."""
+
+PAUSE: Final = 0.05
 MEMORY: Final = 10.0
 """Seconds after which a bucket's configuration is asked for anew: an operator may edit it."""
 
@@ -155,31 +161,31 @@ class Bucket:
             "allow_rollup_hdrs": True,
             "allow_direct": True,
         }
-        await self._make(connection, config, deadline)
+        try:
+            await self.call(connection, f"STREAM.CREATE.{self.stream}", config, deadline)
+        except KVDictError as error:
+            raise type(error)(f"the bucket cannot be made: {error}") from None
         # A server before 2.12 refuses nothing that it does not know, and has no atomic batches.
         await self.abilities(connection, deadline)
-
-    async def _make(self, connection: Connection, config: dict[str, Any], deadline: float) -> None:
-        message = await connection.ask(
-            f"$JS.API.STREAM.CREATE.{self.stream}", json.dumps(config).encode(), deadline=deadline
-        )
-        answer = json.loads(message.data)
-        error = answer.get("error")
-        if error and error.get("err_code") != NAME_IN_USE:  # somebody else made it just now
-            raise error_of(error, f"{self._where}: the bucket cannot be made")
 
     async def call(
         self, connection: Connection, request: str, body: dict[str, Any], deadline: float
     ) -> Any:
         """Ask JetStream's API, and return the answer; raise what its error means."""
         payload = json.dumps(body).encode() if body else b""
-        message = await connection.ask(f"$JS.API.{request}", payload, deadline=deadline)
-        answer = json.loads(message.data)
-        if "error" in answer:
-            if answer["error"].get("err_code") == STREAM_NOT_FOUND:
+        while True:
+            message = await connection.ask(f"$JS.API.{request}", payload, deadline=deadline)
+            answer = json.loads(message.data)
+            if "error" not in answer:
+                return answer
+            code = answer["error"].get("err_code")
+            if code == STREAM_NOT_FOUND:
                 raise BucketMissing
-            raise error_of(answer["error"], self._where)
-        return answer
+            if code == NAME_IN_USE:  # somebody else made it just now, with other options
+                return answer
+            if code not in PASSING or connection.loop.time() + PAUSE >= deadline:
+                raise error_of(answer["error"], self._where)
+            await asyncio.sleep(PAUSE)
 
 
 def error_of(error: dict[str, Any], where: str, what: str = "") -> KVDictError:
@@ -187,6 +193,8 @@ def error_of(error: dict[str, Any], where: str, what: str = "") -> KVDictError:
     text = f"{where}: {error.get('description')} ({error.get('err_code')}){what}"
     if error.get("err_code") in NOT_ENABLED:
         return ConfigurationError(f"{text}: JetStream has to be enabled (nats-server -js)")
+    if error.get("err_code") == NO_PEERS:
+        return Unavailable(f"{text}: start the servers that are missing, or ask for less replicas")
     if error.get("code") == 400:
         return Unsupported(text)
     return Unavailable(text)

@@ -21,7 +21,7 @@ __all__ = ["PATIENCE", "Connection", "NoReply"]
 NO_RESPONDERS: Final = "503"
 RETRY_PAUSE: Final = 0.05
 PATIENCE: Final = 0.5
-"""Seconds before a question is asked again, twice as many each time: whom it went to may be gone,
+"""Seconds before a question is asked again, longer each time: whom it went to may be gone,
 as the leader of a bucket is while the cluster elects another."""
 
 _NOT_SENT: Final = (OutboundBufferLimitError, ConnectionClosedError, ConnectionDrainingError)
@@ -179,7 +179,7 @@ class Connection(ABC):
             except NoReply as error:
                 if self.loop.time() >= deadline:
                     raise Unavailable(f"{self.where}: {error}") from None
-                patience *= 2
+                patience *= 1.5
                 continue
             if not answer.headers or answer.headers.get("Status") != NO_RESPONDERS:
                 return answer
@@ -229,6 +229,8 @@ class Connection(ABC):
             return None
         verb = "subscribe" if found[1].lower() == "subscription" else "publish"
         denied = found[2]
+        if verb == "subscribe":
+            denied = denied.replace(self._inbox.lower(), self._inbox)
         for waiting in tuple(self._waiting.values()):
             if waiting.subject.lower() == denied.lower():
                 denied = waiting.subject

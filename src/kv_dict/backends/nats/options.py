@@ -131,7 +131,9 @@ class Options:
         if self.credentials_file is not None:
             arguments["user_credentials"] = self._credentials(self.credentials_file)
         if self.nkey_seed_file is not None:
-            arguments["nkeys_seed_str"] = _text(self.nkey_seed_file, "nkey_seed_file").strip()
+            seed = _text(self.nkey_seed_file, "nkey_seed_file").strip()
+            _check_seed(seed, f"nkey_seed_file={self.nkey_seed_file}")
+            arguments["nkeys_seed_str"] = seed
         if self.secure:
             arguments["tls"] = self._tls()
         return arguments
@@ -146,6 +148,7 @@ class Options:
                 f"credentials_file={path} has no user JWT and seed: it is what "
                 "`nsc generate creds` writes"
             )
+        _check_seed(found[2], f"credentials_file={path}")
         return RawCredentials(
             f"-----BEGIN NATS USER JWT-----\n{found[1]}\n------END NATS USER JWT------\n\n"
             f"-----BEGIN USER NKEY SEED-----\n{found[2]}\n------END USER NKEY SEED------\n"
@@ -162,6 +165,17 @@ class Options:
                 f"key_file={self.key_file}: {error}"
             ) from error
         return context
+
+
+def _check_seed(seed: str, where: str) -> None:
+    try:
+        import nkeys  # type: ignore[import-untyped]  # noqa: PLC0415 - few use keys
+    except ImportError as error:
+        raise ConfigurationError(f"{where}: {error}; pip install 'kv-dict[nats]'") from None
+    try:
+        nkeys.from_seed(bytearray(seed.encode())).wipe()
+    except (nkeys.NkeysError, ValueError):
+        raise ConfigurationError(f"{where} holds no seed of a user (SU...)") from None
 
 
 def _no_password() -> str:

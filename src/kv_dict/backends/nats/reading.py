@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from nats.aio.msg import Msg
 
 from kv_dict.backends.nats.bucket import (
+    PASSING,
     STREAM_NOT_FOUND,
     Bucket,
     BucketMissing,
@@ -78,18 +79,20 @@ class Reader:
 
     async def _get(self, connection: Connection, which: bytes, deadline: float) -> Any:
         """Return one message from the leader, as JSON; None if there is no such message."""
-        answer = await connection.ask(
-            f"$JS.API.STREAM.MSG.GET.{self._bucket.stream}", which, deadline=deadline
-        )
-        told = json.loads(answer.data)
-        if "message" in told:
-            return told["message"]
-        code = told["error"].get("err_code")
-        if code == NO_MESSAGE:
-            return None
-        if code == STREAM_NOT_FOUND:
-            raise BucketMissing
-        raise error_of(told["error"], self._where)
+        subject = f"$JS.API.STREAM.MSG.GET.{self._bucket.stream}"
+        while True:
+            answer = await connection.ask(subject, which, deadline=deadline)
+            told = json.loads(answer.data)
+            if "message" in told:
+                return told["message"]
+            code = told["error"].get("err_code")
+            if code == NO_MESSAGE:
+                return None
+            if code == STREAM_NOT_FOUND:
+                raise BucketMissing
+            if code not in PASSING:
+                raise error_of(told["error"], self._where)
+            await self._pause(deadline, str(told["error"].get("description")))
 
     async def view(self, connection: Connection, filters: Sequence[str], deadline: float) -> View:
         """Return the last messages of all subjects that `filters` select, at one point in time.
@@ -153,7 +156,7 @@ class Reader:
                     patience=patience,
                 )
             except NoReply as error:
-                patience *= 2
+                patience *= 1.5
                 await self._pause(deadline, str(error))
                 continue
             status = end["Status"]

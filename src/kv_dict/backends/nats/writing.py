@@ -9,7 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from kv_dict.backends.nats.bucket import STREAM_NOT_FOUND, Bucket, BucketMissing, error_of
+from kv_dict.backends.nats.bucket import (
+    PASSING,
+    STREAM_NOT_FOUND,
+    Bucket,
+    BucketMissing,
+    error_of,
+)
 from kv_dict.backends.nats.connection import Connection, NoReply
 from kv_dict.backends.nats.reading import Found, Reader
 from kv_dict.backends.nats.spelling import below, read_name, spell
@@ -88,10 +94,6 @@ class Writer:
         """
         if not operations:
             return ()
-        if len(operations) > MAX_OPERATIONS:
-            raise Unsupported(
-                f"{len(operations)} operations in one commit; NATS takes {MAX_OPERATIONS} at most"
-            )
         await self._check_sizes(connection, operations, deadline)
         prefixes = {
             operation.prefix: self._bucket.prefix + below(operation.prefix)
@@ -279,7 +281,10 @@ class Writer:
                         "have been written"
                     ) from None
                 break
-            if answer.headers and answer.headers.get("Status") == "503":
+            away = answer.headers is not None and answer.headers.get("Status") == "503"
+            told = {} if away else json.loads(answer.data)
+            problem = told.get("error", {})
+            if away or problem.get("err_code") in PASSING:
                 # Nobody listens there: no bucket, or one without a leader. Nothing was written.
                 await self._bucket.state(connection, deadline)
                 if connection.loop.time() + PAUSE * 10 >= deadline:
@@ -290,9 +295,8 @@ class Writer:
                 if early:
                     return await self._send(connection, operations, messages, deadline)
                 continue
-            told = json.loads(answer.data)
-            if "error" in told:
-                raise self._refusal(told["error"])
+            if problem:
+                raise self._refusal(problem)
             sequence = told["seq"]
             break
         return int(sequence) - len(early)

@@ -96,11 +96,18 @@ class NatsCluster:
         return self
 
     def settle(self) -> None:
-        """Return when every server answers for JetStream."""
+        """Return when every server answers, and a stream of three replicas can be made."""
+        node = next(iter(self.nodes.values()))
+        config = b'{"name":"settled","subjects":["settled"],"num_replicas":3}'
         deadline = time.monotonic() + ELECTION_TIMEOUT
-        while not all(NatsServer.ready(node) for node in self.nodes.values()):
+        while True:
+            if all(NatsServer.ready(node) for node in self.nodes.values()):
+                made = ask(node.port, "$JS.API.STREAM.CREATE.settled", config)
+                if made is not None and "error" not in made:
+                    ask(node.port, "$JS.API.STREAM.DELETE.settled")
+                    return
             if time.monotonic() > deadline:
-                raise ServerError(next(iter(self.nodes.values())).log()[-3000:])
+                raise ServerError(node.log()[-3000:])
             time.sleep(0.05)
 
     def leader(self, bucket: str) -> str:
@@ -131,8 +138,8 @@ class _Node(NatsServer):
         return False
 
 
-def ask(port: int, subject: str) -> dict[str, Any] | None:
-    """Send an empty request as a client would, in plain text; None if there is no answer.
+def ask(port: int, subject: str, payload: bytes = b"") -> dict[str, Any] | None:
+    """Send a request as a client would, in plain text; None if there is no answer.
 
     Of a server that lets nobody in without TLS or a password, its first words are the answer.
     """
@@ -145,7 +152,8 @@ def ask(port: int, subject: str) -> dict[str, Any] | None:
             return dict(hello)
         client.sendall(
             b'CONNECT {"verbose":false,"headers":true,"no_responders":true}\r\n'
-            b"SUB _INBOX.ready 1\r\nPUB %s _INBOX.ready 0\r\n\r\n" % subject.encode()
+            b"SUB _INBOX.ready 1\r\nPUB %s _INBOX.ready %d\r\n%s\r\n"
+            % (subject.encode(), len(payload), payload)
         )
         for line in lines:
             if line.startswith(b"MSG"):
