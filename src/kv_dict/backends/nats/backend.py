@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from nats.aio.client import Client
 
@@ -15,6 +16,7 @@ from kv_dict.backends.nats.bucket import Bucket, BucketMissing, NewBucket
 from kv_dict.backends.nats.connection import Connection
 from kv_dict.backends.nats.connections import Connections
 from kv_dict.backends.nats.following import Doubt, Follower
+from kv_dict.backends.nats.home import Home
 from kv_dict.backends.nats.options import Options
 from kv_dict.backends.nats.reading import Reader, entry_of
 from kv_dict.backends.nats.spelling import LONGEST_KEY, below, spell
@@ -25,6 +27,7 @@ from kv_dict.model import Entry, Operation, Revision, Snapshot, Stale, Synced, W
 __all__ = ["NatsBackend"]
 
 REPAIR_PAUSE: Final = 0.1
+CLOSE_TIMEOUT: Final = 2.0
 
 _Result = TypeVar("_Result")
 
@@ -99,7 +102,7 @@ class NatsBackend(Backend):
         paths = {name: str(path) for name, path in files.items() if path is not None}
         options = Options.parse(url, user=user, password=password, token=token, **paths)
         self._client = client
-        self._home = _loop_of(client) if client is not None else None
+        self._home = None if client is None else Home(client, options.url(bucket))
         self._begin(options, NewBucket(bucket, create_bucket, history, replicas))
 
     def _begin(self, options: Options, wanted: NewBucket) -> None:
@@ -184,7 +187,7 @@ class NatsBackend(Backend):
         async def work(connection: Connection, deadline: float) -> tuple[Revision | None, ...]:
             return await self._writer.commit(connection, operations, deadline)
 
-        return await self._run(work, timeout)
+        return await self._run(work, timeout, writes=True)
 
     async def ping(self, *, timeout: float) -> None:
         async def work(connection: Connection, deadline: float) -> None:
@@ -193,12 +196,17 @@ class NatsBackend(Backend):
         await self._run(work, timeout)
 
     async def _run(
-        self, work: Callable[[Connection, float], Awaitable[_Result]], timeout: float
+        self,
+        work: Callable[[Connection, float], Awaitable[_Result]],
+        timeout: float,
+        *,
+        writes: bool = False,
     ) -> _Result:
         """Do it with this loop's connection, and once more where the bucket had to be made."""
         self.check_open()
-        if self._home is not None and asyncio.get_running_loop() is not self._home:
-            return await self._at_home(self._run(work, timeout))
+        home = self._home
+        if home is not None and not home.here:
+            return await home.run(lambda: self._run(work, timeout), timeout, writes=writes)
         connection = self._connections.here()
         deadline = connection.loop.time() + timeout
         try:
@@ -210,28 +218,19 @@ class NatsBackend(Backend):
         except BucketMissing:
             raise ConfigurationError(f"{self.url}: the bucket is deleted as soon as made") from None
 
-    async def _at_home(self, work: Coroutine[Any, Any, _Result]) -> _Result:
-        """Do it in the loop of the client that was given."""
-        home = self._home
-        if home is None or not home.is_running():
-            work.close()
-            raise ConfigurationError(
-                f"{self.url}: the event loop in which `client` was connected does not run"
-            )
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, home))
-
     # -- watching --------------------------------------------------------------------------------
 
     async def watch(self, prefix: str) -> AsyncGenerator[WatchEvent, None]:
         self.check_open()
-        if self._home is not None and asyncio.get_running_loop() is not self._home:
+        home = self._home
+        if home is not None and not home.here:
             events = self.watch(prefix)
             try:
                 while True:
-                    yield await self._at_home(_next(events))
+                    yield await home.run(partial(_next, events), None)
             finally:
-                if self._home.is_running():
-                    await self._at_home(events.aclose())
+                if home.loop.is_running():
+                    await home.run(events.aclose, None)
         follower = Follower(self._bucket, self._reader, prefix)
         stale = False
         while True:
@@ -264,9 +263,10 @@ class NatsBackend(Backend):
 
     async def close(self) -> None:
         self.closed = True
-        if self._home is not None and asyncio.get_running_loop() is not self._home:
-            if self._home.is_running():
-                await self._at_home(self._connections.close())
+        home = self._home
+        if home is not None and not home.here:
+            if home.loop.is_running():
+                await home.run(self._connections.close, CLOSE_TIMEOUT)
             return
         await self._connections.close()
 
@@ -283,13 +283,6 @@ def _rebuild(options: Options, wanted: NewBucket) -> NatsBackend:
     backend._client = backend._home = None
     backend._begin(options, wanted)
     return backend
-
-
-def _loop_of(client: Client) -> asyncio.AbstractEventLoop:
-    """Return the loop in which a client was connected: the one of its task that reads."""
-    if not client.is_connected or client._reading_task is None:
-        raise ConfigurationError("client= takes a connected client: await nats.connect(...)")
-    return client._reading_task.get_loop()
 
 
 async def _next(events: AsyncGenerator[WatchEvent, None]) -> WatchEvent:

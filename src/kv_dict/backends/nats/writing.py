@@ -100,6 +100,11 @@ class Writer:
             for operation in operations
             if isinstance(operation, DeletePrefix)
         }
+        if (alone := self._assignment(operations)) is not None:
+            try:
+                return None, await self._send(connection, operations, [alone], deadline)
+            except _Refused:
+                pass  # there is something below, or was: look
         absent: dict[str, int] = {}  # the sequences of tombstones
         doubts = 0
         while True:
@@ -138,6 +143,17 @@ class Writer:
             return tuple(None if place is None else sequences[place] for place in places)
 
     # -- what to send ----------------------------------------------------------------------------
+
+    def _assignment(self, operations: Sequence[Operation]) -> _Message | None:
+        """Return the one message of a put that removes what is below, if nothing ever was there.
+
+        It says so as its guard, which saves the look at what is below; None for other commits.
+        """
+        match operations:
+            case [DeletePrefix(prefix), Put(key, value, None)] if prefix == f"{key}:":
+                return _Message(self._subject(key), value, 0, self._bucket.prefix + below(prefix))
+            case _:
+                return None
 
     async def _check_sizes(
         self, connection: Connection, operations: Sequence[Operation], deadline: float
