@@ -17,6 +17,8 @@ __all__ = ["PASSING", "Bucket", "BucketMissing", "BucketState", "NewBucket", "er
 STREAM_NOT_FOUND: Final = 10059
 NAME_IN_USE: Final = 10058
 NO_PEERS: Final = 10005
+NOT_CLUSTERED: Final = 10074
+NO_BATCHES: Final = 10174
 NOT_ENABLED: Final = (10039, 10076)
 PASSING: Final = (10008, 10009, 10118)
 """A cluster without a leader, for the moment: nothing was done."""
@@ -190,11 +192,14 @@ class Bucket:
 
 def error_of(error: dict[str, Any], where: str, what: str = "") -> KVDictError:
     """Return what an error of JetStream's API means to a user; `what` is said at its end."""
-    text = f"{where}: {error.get('description')} ({error.get('err_code')}){what}"
-    if error.get("err_code") in NOT_ENABLED:
+    code = error.get("err_code")
+    text = f"{where}: {error.get('description')} ({code}){what}"
+    if code in NOT_ENABLED:
         return ConfigurationError(f"{text}: JetStream has to be enabled (nats-server -js)")
-    if error.get("err_code") == NO_PEERS:
+    if code == NOT_CLUSTERED:
+        return ConfigurationError(f"{text}: replicas= is for a cluster")
+    if code == NO_PEERS:
         return Unavailable(f"{text}: start the servers that are missing, or ask for less replicas")
-    if error.get("code") == 400:
+    if code == NO_BATCHES:
         return Unsupported(text)
     return Unavailable(text)

@@ -45,9 +45,7 @@ class NatsServer(ServerProcess):
     def prepare(self) -> None:
         """Write the configuration; what it says of the port is on the command line."""
         store = json.dumps(str(self.folder / "store"))
-        jetstream = ""
-        if "jetstream" not in self._config:
-            jetstream = f"jetstream {{ store_dir: {store}, sync_interval: always }}\n"
+        jetstream = f"jetstream {{ store_dir: {store}, sync_interval: always }}\n"
         (self.folder / "server.conf").write_text(jetstream + self._config)
 
     def command(self) -> list[str]:
