@@ -201,16 +201,16 @@ def test_jetstream_is_not_enabled(tmp_path: Path) -> None:
     with WithoutJetStream(tmp_path / "nats") as server:
         face = face_of(NatsBackend(server.url, create_bucket=True))
         for operation in (
-            lambda: face.commit([Put("k", b"1")], timeout=1),
-            lambda: face.read("k", timeout=1),
-            lambda: face.snapshot("", timeout=1),
-            lambda: face.ping(timeout=1),
+            lambda: face.commit([Put("k", b"1")], timeout=0.4),
+            lambda: face.read("k", timeout=0.4),
+            lambda: face.snapshot("", timeout=0.4),
+            lambda: face.ping(timeout=0.4),
         ):
             with pytest.raises((ConfigurationError, Unavailable), match="nats-server -js"):
                 operation()
         face.close()
         with pytest.raises(ClosedError):
-            face.ping(timeout=1)
+            face.ping(timeout=0.4)
 
 
 class SmallDisk(NatsServer):

@@ -125,8 +125,10 @@ def test_leaders_are_killed_under_writers(cluster: NatsCluster, bucket: str, url
         assert acknowledged <= other["n"] <= acknowledged + unknown
 
 
-def test_many_keys_are_read_at_one_point_in_time(cluster: NatsCluster, url: str) -> None:
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_many_keys_are_read_at_one_point_in_time(url: str, replicas: int) -> None:
     """More than one answer holds, of replicas that lag differently, under a writer."""
+    url = url.replace("replicas=3", f"replicas={replicas}")
     backend = open_backend(url)
     face = face_of(backend)
     for start in (0, 600):

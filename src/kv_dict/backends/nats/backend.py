@@ -27,6 +27,7 @@ from kv_dict.model import Entry, Operation, Revision, Snapshot, Stale, Synced, W
 __all__ = ["NatsBackend"]
 
 REPAIR_PAUSE: Final = 0.1
+REFUSED_PAUSE: Final = 1.0
 CLOSE_TIMEOUT: Final = 2.0
 
 _Result = TypeVar("_Result")
@@ -234,6 +235,7 @@ class NatsBackend(Backend):
         follower = Follower(self._bucket, self._reader, prefix)
         stale = False
         while True:
+            pause = REPAIR_PAUSE
             connection = self._connections.here()
             try:
                 async with aclosing(follower.follow(connection)) as news:
@@ -243,13 +245,16 @@ class NatsBackend(Backend):
                         yield event
             except (Doubt, KVDictError, BucketMissing) as error:
                 self.check_open()
-                missing = isinstance(error, BucketMissing)
-                why = str(await self._missing(connection) if missing else error)
+                why: Exception = error
+                if isinstance(error, BucketMissing):
+                    why = await self._missing(connection)
+                if isinstance(why, ConfigurationError):  # somebody has to come and change it
+                    pause = REFUSED_PAUSE
                 if not stale:
                     stale = True
-                    yield Stale(follower.fresh, why)
+                    yield Stale(follower.fresh, str(why))
             self.check_open()
-            await asyncio.sleep(REPAIR_PAUSE)
+            await asyncio.sleep(pause)
             self.check_open()
 
     async def _missing(self, connection: Connection) -> Exception:

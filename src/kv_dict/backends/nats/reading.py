@@ -32,6 +32,7 @@ CHUNK: Final = 1000
 
 CHUNK_BYTES: Final = 256 * 1024
 PAUSE: Final = 0.005
+MIDDLE_PAUSE: Final = 0.05
 TRIES: Final = 10
 _TOMBSTONES: Final = ("KV-Operation: DEL", "KV-Operation: PURGE", "Nats-Marker-Reason: ")
 
@@ -188,14 +189,13 @@ class Reader:
         """
         room = min(CHUNK_BYTES, connection.client.max_payload // 2)
         while True:
-            names, state = await self._names(connection, filters, deadline)
+            names, state, witness = await self._names(connection, filters, deadline)
             if not names:
                 return View([], state.last)
-            witness = None
-            if state.replicas > 1:
-                witness = await self._subject_at(connection, state.last, deadline)
-                if witness is None:
-                    return await self._one_by_one(connection, filters, deadline)
+            if state.replicas == 1:
+                witness = None
+            elif witness is None:
+                return await self._one_by_one(connection, filters, deadline)
             found: dict[str, Found] = {}
             for chunk in _chunks(sorted(names), room):
                 part = await self._chunk(connection, chunk, state.last, witness, deadline)
@@ -205,7 +205,7 @@ class Reader:
             else:
                 missing = names.keys() - found.keys()
                 if missing:
-                    names, _ = await self._names(connection, filters, deadline)
+                    names, _, _ = await self._names(connection, filters, deadline)
                 if not any(0 < state.history <= names.get(name, 0) for name in missing):
                     return View(list(found.values()), state.last)
             await self._pause(deadline, "keys change faster than they can be read together")
@@ -233,19 +233,12 @@ class Reader:
             await self._pause(deadline, "a replica lags behind the leader")
         return None
 
-    async def _subject_at(
-        self, connection: Connection, sequence: int, deadline: float
-    ) -> str | None:
-        """Return the subject of one message, None if it is gone."""
-        told = await self._get(connection, b'{"seq":%d}' % sequence, deadline)
-        return None if told is None else str(told["subject"])
-
     async def _one_by_one(
         self, connection: Connection, filters: Sequence[str], deadline: float
     ) -> View:
         """Ask the leader for each subject: for buckets without direct access."""
         while True:
-            names, state = await self._names(connection, filters, deadline)
+            names, state, _ = await self._names(connection, filters, deadline)
             found: list[Found] = []
             for chunk in _chunks(sorted(names), CHUNK_BYTES):
                 messages = await asyncio.gather(
@@ -262,18 +255,33 @@ class Reader:
 
     async def _names(
         self, connection: Connection, filters: Sequence[str], deadline: float
-    ) -> tuple[dict[str, int], BucketState]:
-        """Return the subjects with their counts, and the bucket as it was before."""
-        first, *others = [await self._bucket.state(connection, deadline, some) for some in filters]
+    ) -> tuple[dict[str, int], BucketState, str | None]:
+        """Return subjects with their counts, the bucket as it was before, and its last subject.
+
+        The bucket is not in the middle of a batch then, which the count of its messages may be.
+        The subject is None if the last message is gone.
+        """
+        before = -1
+        while True:
+            first, *others = [
+                await self._bucket.state(connection, deadline, some) for some in filters
+            ]
+            last = await self._get(connection, b'{"seq":%d}' % first.last, deadline)
+            headers = base64.b64decode(last.get("hdrs", "")) if last is not None else b""
+            middle = b"Nats-Batch-Id" in headers and b"Nats-Batch-Commit" not in headers
+            if not middle or first.last == before:  # other programs may end a batch without a mark
+                break
+            before = first.last
+            await self._pause(deadline, "a batch is not whole", MIDDLE_PAUSE)
         names = dict(first.names)
         for other in others:
             names |= other.names
-        return names, first
+        return names, first, None if last is None else str(last["subject"])
 
-    async def _pause(self, deadline: float, why: str) -> None:
-        if asyncio.get_running_loop().time() + PAUSE >= deadline:
+    async def _pause(self, deadline: float, why: str, pause: float = PAUSE) -> None:
+        if asyncio.get_running_loop().time() + pause >= deadline:
             raise Unavailable(f"{self._where}: {why}")
-        await asyncio.sleep(PAUSE)
+        await asyncio.sleep(pause)
 
     def entries(self, found: Iterable[Found]) -> list[Entry]:
         """Return the entries among `found`, in order of their keys."""
