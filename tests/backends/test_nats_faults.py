@@ -110,6 +110,7 @@ def test_what_is_too_large_is_refused_before_it_is_sent(backend: NatsBackend) ->
     for key in ("k" * 5000, "é" * 2000):
         with pytest.raises(EncodeError, match="name of"):
             commit(backend, Put(key, b"1"))
+    assert commit(backend, Delete("k" * 5000, ABSENT), Delete("k" * 5000 + "l")) == (None, None)
     with pytest.raises(EncodeError, match="max_payload"):
         commit(backend, Put("k", b"x" * 2**20))
     with pytest.raises(EncodeError, match="max_payload"):

@@ -45,6 +45,12 @@ class OneConnection(Client):
         await self.connect([server], error_cb=on_trouble, **options.arguments())
         connected = True
 
+    @property
+    def broken(self) -> bool:
+        """Whether the socket is known to be closed, which the driver notices a moment later."""
+        transport: Any = self._transport
+        return bool(transport.at_eof() or transport._io_writer.transport.is_closing())
+
     async def hang_up(self) -> None:
         """Close, in whatever state a failure or a cancellation left it."""
         transport: Any = self._transport

@@ -47,6 +47,7 @@ class OwnConnection(Connection):
         self._servers = random.sample(options.servers, len(options.servers))
         self._change = asyncio.Event()
         self._up = False
+        self._own: OneConnection | None = None
         self._last_error: Exception | None = None
         self._end: KVDictError | None = None
         self.dead = False
@@ -78,6 +79,12 @@ class OwnConnection(Connection):
         self._end = self._end or ClosedError(f"{self.where} was closed")
         self._task.cancel()
 
+    async def look(self) -> None:
+        await asyncio.sleep(0)  # the system's news of the socket are read here
+        if self._up and self._own is not None and self._own.broken:
+            self._own.lost.set()
+            self._up = False
+
     # -- life ------------------------------------------------------------------------------------
 
     async def _live(self) -> None:
@@ -105,7 +112,7 @@ class OwnConnection(Connection):
         client = OneConnection(secure=self._options.secure)
         try:
             await client.begin(server, self._options, self._on_error)
-            self.client = client
+            self.client = self._own = client
             await self._listen()
             self._up = True
             self._change.set()
@@ -178,6 +185,9 @@ class GivenConnection(Connection):
         async with self._lock:
             if not self._inbox:
                 self._listening = await self._listen()
+
+    async def look(self) -> None:
+        await asyncio.sleep(0)  # the driver notices by itself
 
     async def end(self) -> None:
         """Leave the client as it was."""

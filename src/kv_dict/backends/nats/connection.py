@@ -79,6 +79,10 @@ class Connection(ABC):
     def up(self) -> bool:
         """Whether a request can be sent now."""
 
+    @abstractmethod
+    async def look(self) -> None:
+        """Notice a loss that is known already; what was sent now would have no known outcome."""
+
     # -- asking ----------------------------------------------------------------------------------
 
     async def request(

@@ -266,10 +266,14 @@ class Reader:
             first, *others = [
                 await self._bucket.state(connection, deadline, some) for some in filters
             ]
+            if not first.last:  # nothing was ever written
+                return {}, first, None
             last = await self._get(connection, b'{"seq":%d}' % first.last, deadline)
             headers = base64.b64decode(last.get("hdrs", "")) if last is not None else b""
             middle = b"Nats-Batch-Id" in headers and b"Nats-Batch-Commit" not in headers
-            if not middle or first.last == before:  # other programs may end a batch without a mark
+            if last is not None and not middle:
+                break
+            if first.last == before:  # it was purged; or a batch of others, which has no end mark
                 break
             before = first.last
             await self._pause(deadline, "a batch is not whole", MIDDLE_PAUSE)

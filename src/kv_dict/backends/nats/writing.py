@@ -75,6 +75,17 @@ class _Refused(Exception):  # stays in here
     """A guard did not hold; nothing was written."""
 
 
+def _never_there(operation: Operation) -> bool:
+    """Return whether it deletes a key that is too long to be stored: that is done already."""
+    if not isinstance(operation, Delete) or isinstance(operation.expected, int):
+        return False
+    try:
+        spell(operation.key)
+    except EncodeError:
+        return True
+    return False
+
+
 class Writer:
     """Writes one bucket."""
 
@@ -92,6 +103,11 @@ class Writer:
         keys are read to tell a conflict from a tombstone, which is an absent key that has a
         sequence nevertheless, and from a refusal without cause, which a cluster may give.
         """
+        there = [not _never_there(operation) for operation in operations]
+        if not all(there):
+            kept = [operation for operation, can in zip(operations, there, strict=True) if can]
+            revisions = iter(await self.commit(connection, kept, deadline))
+            return tuple(next(revisions) if can else None for can in there)
         if not operations:
             return ()
         await self._check_sizes(connection, operations, deadline)
@@ -161,10 +177,10 @@ class Writer:
         await connection.ready(deadline)
         room = connection.client.max_payload - HEADERS_SIZE
         for operation in operations:
-            if isinstance(operation, DeletePrefix):
+            if not isinstance(operation, Put):
                 continue
             name = spell(operation.key)
-            if isinstance(operation, Put) and len(operation.value) > room - len(name):
+            if len(operation.value) > room - len(name):
                 raise EncodeError(
                     f"the value of {operation.key!r} is too large: {len(operation.value):,} bytes, "
                     f"and the server takes messages of {connection.client.max_payload:,} bytes "
@@ -260,6 +276,7 @@ class Writer:
         deadline: float,
     ) -> int:
         """Write all messages; return the sequence of the first."""
+        await connection.look()
         identity = secrets.token_hex(12)
         *early, last = messages
         headers = last.headers()
