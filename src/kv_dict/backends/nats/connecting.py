@@ -80,7 +80,8 @@ class OwnConnection(Connection):
         self._task.cancel()
 
     async def look(self) -> None:
-        await asyncio.sleep(0)  # the system's news of the socket are read here
+        await asyncio.sleep(0)  # the loop asks the system for news of the socket,
+        await asyncio.sleep(0)  # and gets to them after what was waiting already
         if self._up and self._own is not None and self._own.broken:
             self._own.lost.set()
             self._up = False

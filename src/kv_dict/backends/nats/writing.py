@@ -6,7 +6,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from kv_dict.backends.nats.bucket import (
@@ -17,8 +17,9 @@ from kv_dict.backends.nats.bucket import (
     error_of,
 )
 from kv_dict.backends.nats.connection import Connection, NoReply
+from kv_dict.backends.nats.planning import Message, Planner, never_there
 from kv_dict.backends.nats.reading import Found, Reader
-from kv_dict.backends.nats.spelling import below, read_name, spell
+from kv_dict.backends.nats.spelling import below, spell
 from kv_dict.errors import (
     ConflictError,
     EncodeError,
@@ -37,8 +38,6 @@ MAX_OPERATIONS: Final = 1000
 HEADERS_SIZE: Final = 1024
 """Bytes kept free for headers, beside the name of a guarded subject."""
 
-EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
-EXPECTED_OF: Final = "Nats-Expected-Last-Subject-Sequence-Subject"
 REFUSED: Final = (
     10071,  # a guard does not hold
     10164,  # perhaps: another write of the subject is under way in the cluster
@@ -53,37 +52,8 @@ DOUBTS: Final = 3
 """Conflicts that a new look does not explain, before filters are no longer guarded as a whole."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Message:
-    """One message to write. `expected` is the sequence of `expected_of`, or of its own subject."""
-
-    subject: str
-    value: bytes | None
-    expected: int | None = None
-    expected_of: str | None = None
-
-    def headers(self) -> dict[str, str]:
-        headers = {} if self.value is not None else {"KV-Operation": "DEL"}
-        if self.expected is not None:
-            headers[EXPECTED] = str(self.expected)
-            if self.expected_of is not None:
-                headers[EXPECTED_OF] = self.expected_of
-        return headers
-
-
 class _Refused(Exception):  # stays in here
     """A guard did not hold; nothing was written."""
-
-
-def _never_there(operation: Operation) -> bool:
-    """Return whether it deletes a key that is too long to be stored: that is done already."""
-    if not isinstance(operation, Delete) or isinstance(operation.expected, int):
-        return False
-    try:
-        spell(operation.key)
-    except EncodeError:
-        return True
-    return False
 
 
 class Writer:
@@ -92,6 +62,7 @@ class Writer:
     def __init__(self, bucket: Bucket, reader: Reader, where: str) -> None:
         self._bucket = bucket
         self._reader = reader
+        self._planner = Planner(bucket.prefix)
         self._where = where
 
     async def commit(
@@ -103,7 +74,7 @@ class Writer:
         keys are read to tell a conflict from a tombstone, which is an absent key that has a
         sequence nevertheless, and from a refusal without cause, which a cluster may give.
         """
-        there = [not _never_there(operation) for operation in operations]
+        there = [not never_there(operation) for operation in operations]
         if not all(there):
             kept = [operation for operation, can in zip(operations, there, strict=True) if can]
             revisions = iter(await self.commit(connection, kept, deadline))
@@ -116,7 +87,7 @@ class Writer:
             for operation in operations
             if isinstance(operation, DeletePrefix)
         }
-        if (alone := self._assignment(operations)) is not None:
+        if (alone := self._planner.assignment(operations)) is not None:
             try:
                 return None, await self._send(connection, operations, [alone], deadline)
             except _Refused:
@@ -128,11 +99,13 @@ class Writer:
             if prefixes:
                 filters = sorted(set(prefixes.values()))
                 seen = (await self._reader.view(connection, filters, deadline)).found
-                under = {prefix: self._under(prefix, seen) for prefix in prefixes}
+                under = {prefix: self._planner.under(prefix, seen) for prefix in prefixes}
                 whole = doubts < DOUBTS
-                messages, places = self._plan(operations, absent, under, prefixes if whole else {})
+                messages, places = self._planner.plan(
+                    operations, absent, under, prefixes if whole else {}
+                )
             else:
-                messages, places = self._plan(operations, absent, under, {})
+                messages, places = self._planner.plan(operations, absent, under, {})
             if not messages:
                 return (None,) * len(operations)
             if len(messages) > MAX_OPERATIONS and len(operations) == len(prefixes) == 1:
@@ -158,18 +131,7 @@ class Writer:
                 continue
             return tuple(None if place is None else sequences[place] for place in places)
 
-    # -- what to send ----------------------------------------------------------------------------
-
-    def _assignment(self, operations: Sequence[Operation]) -> _Message | None:
-        """Return the one message of a put that removes what is below, if nothing ever was there.
-
-        It says so as its guard, which saves the look at what is below; None for other commits.
-        """
-        match operations:
-            case [DeletePrefix(prefix), Put(key, value, None)] if prefix == f"{key}:":
-                return _Message(self._subject(key), value, 0, self._bucket.prefix + below(prefix))
-            case _:
-                return None
+    # -- sending ---------------------------------------------------------------------------------
 
     async def _check_sizes(
         self, connection: Connection, operations: Sequence[Operation], deadline: float
@@ -187,92 +149,11 @@ class Writer:
                     "(its max_payload), headers included"
                 )
 
-    def _plan(
-        self,
-        operations: Sequence[Operation],
-        absent: dict[str, int],
-        under: dict[str, list[Found]],
-        whole: dict[str, str],
-    ) -> tuple[list[_Message], list[int | None]]:
-        """Return the messages, and for each operation which of them is its put.
-
-        A message that has no guard of its own carries one for what a `DeletePrefix` selects: that
-        nothing there has changed since it was looked at, nor come into being.
-        """
-        named = {op.key for op in operations if not isinstance(op, DeletePrefix)}
-        messages: list[_Message] = []
-        places: list[int | None] = []
-        done: set[str] = set()
-        for operation in operations:
-            if isinstance(operation, DeletePrefix):
-                places.append(None)
-                for found in under[operation.prefix]:
-                    key = read_name(found.subject[len(self._bucket.prefix) :])
-                    if found.value is not None and key not in named and found.subject not in done:
-                        done.add(found.subject)
-                        messages.append(_Message(found.subject, None, found.sequence))
-                before = [
-                    op.key
-                    for op in operations[: len(places)]
-                    if isinstance(op, Put) and op.key.startswith(operation.prefix)
-                ]
-                messages.extend(_Message(self._subject(key), None) for key in before)
-                continue
-            subject = self._subject(operation.key)
-            expected = operation.expected
-            sequence: int | None = None
-            if expected is ABSENT:
-                sequence = absent.get(operation.key, 0)
-            elif expected is not None:
-                if not isinstance(expected, int) or expected < 1:
-                    raise ConflictError(
-                        f"{operation.key} has another revision than {expected!r}", [operation.key]
-                    )
-                sequence = expected
-            places.append(len(messages) if isinstance(operation, Put) else None)
-            value = operation.value if isinstance(operation, Put) else None
-            messages.append(_Message(subject, value, sequence))
-        self._guard_filters(messages, under, whole)
-        return messages, places
-
-    def _guard_filters(
-        self, messages: list[_Message], under: dict[str, list[Found]], whole: dict[str, str]
-    ) -> None:
-        for prefix, selected in whole.items():
-            if prefix and not prefix.endswith(":"):
-                continue  # the filter selects more than the prefix: others' changes would count
-            inside = {found.subject for found in under[prefix]}
-            carrier = None
-            for number, message in enumerate(messages):
-                if message.value is None and message.subject in inside:
-                    messages[number] = replace(message, expected=None)
-                if carrier is None and messages[number].expected is None:
-                    carrier = number
-            if carrier is not None:
-                highest = max((found.sequence for found in under[prefix]), default=0)
-                messages[carrier] = replace(
-                    messages[carrier], expected=highest, expected_of=selected
-                )
-
-    def _under(self, prefix: str, seen: list[Found]) -> list[Found]:
-        skip = len(self._bucket.prefix)
-        under = []
-        for found in seen:
-            key = read_name(found.subject[skip:])
-            if key is not None and key.startswith(prefix):
-                under.append(found)
-        return under
-
-    def _subject(self, key: str) -> str:
-        return self._bucket.prefix + spell(key)
-
-    # -- sending ---------------------------------------------------------------------------------
-
     async def _send(
         self,
         connection: Connection,
         operations: Sequence[Operation],
-        messages: list[_Message],
+        messages: list[Message],
         deadline: float,
     ) -> int:
         """Write all messages; return the sequence of the first."""
@@ -393,7 +274,7 @@ class Writer:
         self,
         connection: Connection,
         operations: Sequence[Operation],
-        messages: list[_Message],
+        messages: list[Message],
         deadline: float,
     ) -> list[int]:
         """Write messages one after another, for want of batches: first all puts, then deletes.
@@ -430,7 +311,7 @@ class Writer:
     ) -> dict[str, int]:
         """Raise ConflictError if a guard does not hold; return the tombstones of absent keys."""
         guarded = {
-            self._subject(op.key): op
+            self._planner.subject(op.key): op
             for op in operations
             if isinstance(op, Put | Delete) and op.expected is not None
         }
