@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kv_dict import (
+    ClosedError,
     ConfigurationError,
     ConflictError,
     EncodeError,
@@ -109,6 +110,7 @@ def test_what_is_too_large_is_refused_before_it_is_sent(backend: NatsBackend) ->
     for key in ("k" * 5000, "é" * 2000):
         with pytest.raises(EncodeError, match="name of"):
             commit(backend, Put(key, b"1"))
+    assert commit(backend, Delete("k" * 5000, ABSENT), Delete("k" * 5000 + "l")) == (None, None)
     with pytest.raises(EncodeError, match="max_payload"):
         commit(backend, Put("k", b"x" * 2**20))
     with pytest.raises(EncodeError, match="max_payload"):
@@ -138,7 +140,9 @@ def test_a_missing_bucket_says_how_to_make_it(nats_url: str, bucket: str) -> Non
     face.close()
 
 
-def test_without_atomic_batches_nothing_is_written_in_parts(nats_url: str, bucket: str) -> None:
+def test_without_atomic_batches_guarded_keys_are_not_written_in_parts(
+    nats_url: str, bucket: str
+) -> None:
     async def make(client, js):
         await js.create_key_value(bucket=bucket, history=3)  # neither direct access nor batches
 
@@ -148,15 +152,33 @@ def test_without_atomic_batches_nothing_is_written_in_parts(nats_url: str, bucke
     commit(backend, DeletePrefix("q:"), Put("q", b"1"))
     with pytest.raises(Unsupported, match="allow-batch"):
         commit(backend, Put("x", b"1", ABSENT), Put("y", b"1"))
-    with pytest.raises(Unsupported, match="allow-batch"):
-        commit(backend, DeletePrefix("p:"), Put("p", b"1"))
     assert entries(backend) == {"p:a": b"1", "q": b"1"}
-    commit(backend, DeletePrefix("p:"))
-    assert entries(backend) == {"q": b"1"}
-    face_of(backend).close()
+    first, second, none = commit(backend, Put("y", b"1"), Put("x", b"1"), Delete("q"))
+    assert (second, none) == (first + 1, None)  # one after another, in this order
+    commit(backend, DeletePrefix("p:"), Put("p", b"1"))
+    assert entries(backend) == {"p": b"1", "x": b"1", "y": b"1"}
     with_creation = NatsBackend(nats_url, bucket, create_bucket=True)
-    commit(with_creation, Put("x", b"1", ABSENT), Put("y", b"1"))
-    face_of(with_creation).close()
+    commit(with_creation, Put("v", b"1", ABSENT), Put("w", b"1"))
+    commit(backend, Put("z", b"1", ABSENT), Put("w", b"2"))  # noticed at once
+    for each in (backend, with_creation):
+        face_of(each).close()
+
+
+def test_a_cut_in_the_middle_of_keys_written_one_after_another(
+    server: NatsServer,
+) -> None:
+    async def make(client, js):
+        await js.create_key_value(bucket="kv_dict", max_value_size=100)
+
+    asyncio.run(raw_call(server.url, make))
+    backend = NatsBackend(server.url)
+    with pytest.raises(EncodeError, match="maximum"):
+        commit(backend, Put("a", b"x" * 200), Put("b", b"1"))
+    assert entries(backend) == {}
+    with pytest.raises(OutcomeUnknown, match="1 of 3 keys were written"):
+        commit(backend, Put("a", b"1"), Put("b", b"x" * 200), Put("c", b"1"))
+    assert entries(backend) == {"a": b"1"}
+    face_of(backend).close()
 
 
 def test_more_keys_than_one_answer_holds(backend: NatsBackend) -> None:
@@ -211,14 +233,12 @@ def test_more_than_a_batch_takes_is_refused_as_a_whole(backend: NatsBackend) -> 
         commit(backend, *(Put(f"p:{n:04}", b"1") for n in range(start, start + 550)))
     with pytest.raises(Unsupported, match="1000 together"):
         commit(backend, DeletePrefix("p:"), Put("p", b"1"))
-    with pytest.raises(Unsupported, match="1000 at most"):
+    with pytest.raises(Unsupported, match="1000 together at most"):
         commit(backend, *(Put(f"q:{n}", b"1") for n in range(1001)))
     assert len(entries(backend)) == 1100
 
 
-def test_an_assignment_costs_one_look_and_one_message(
-    nats_url: str, bucket: str, backend: NatsBackend
-) -> None:
+def test_an_assignment_costs_one_message(nats_url: str, bucket: str, backend: NatsBackend) -> None:
     commit(backend, Put("ep1:a", b"1"))
 
     async def work() -> None:
@@ -238,15 +258,24 @@ def test_an_assignment_costs_one_look_and_one_message(
         await client.subscribe(f"$KV.{bucket}.>", cb=note_written)
         await client.flush()
         await asyncio.to_thread(commit, backend, DeletePrefix("ep1:a:"), Put("ep1:a", b"2"))
+        await client.flush()
+        before.update({ending: len(messages) for ending, messages in asked.items()})
+        commits = [Put("ep1:c:d", b"1")], [DeletePrefix("ep1:c:"), Put("ep1:c", b"2")]
+        for operations in commits:
+            await asyncio.to_thread(commit, backend, *operations)
         await asyncio.to_thread(face_of(backend).read, "ep1:a", timeout=T)
         await client.flush()
         await client.close()
 
     asked: dict[str, list] = {}
+    before: dict[str, int] = {}
     face_of(backend).snapshot("", timeout=T)  # so that it knows what the bucket can do
     asyncio.run(work())
+    assert before == {"DIRECT.GET.": 0, "STREAM.MSG.GET.": 0, "STREAM.INFO.": 0, "written": 1}
+    # With something below: a message that is refused, a look, and the batch.
     counts = {ending: len(messages) for ending, messages in asked.items()}
-    assert counts == {"DIRECT.GET.": 1, "STREAM.MSG.GET.": 1, "STREAM.INFO.": 0, "written": 1}
+    assert counts == {"DIRECT.GET.": 1, "STREAM.MSG.GET.": 1, "STREAM.INFO.": 0, "written": 5}
+    assert entries(backend) == {"ep1:a": b"2", "ep1:c": b"2"}
 
 
 # -- outages -----------------------------------------------------------------------------------
@@ -445,6 +474,54 @@ def test_a_client_of_the_users_is_used_and_left_open(nats_url: str, bucket: str)
     asyncio.run(work())
 
 
+def test_a_blocking_call_in_the_loop_of_the_client_ends(nats_url: str, bucket: str) -> None:
+    async def work() -> None:
+        client = await nats.connect(nats_url)
+        backend = NatsBackend(nats_url, bucket, client=client, create_bucket=True)
+        await backend.commit([Put("ep1:n", b"1")], timeout=T)
+        md = RemoteKVMapping(backend, "ep1", timeout=0.3)
+        with pytest.raises(Unavailable, match="another thread"):
+            md["n"]
+        with pytest.raises(Unavailable, match="Nothing was written"):
+            md["n"] = 2
+        assert (await backend.read("ep1:n", timeout=T)).value == b"1"
+        assert await asyncio.to_thread(md.get, "n") == 1
+        await asyncio.to_thread(md.close)
+        await client.close()
+
+    asyncio.run(work())
+
+
+def test_a_client_that_was_given_comes_and_goes(server: NatsServer) -> None:
+    async def work() -> None:
+        client = await nats.connect(server.url, reconnect_time_wait=0.1, max_reconnect_attempts=-1)
+        backend = NatsBackend(server.url, client=client, create_bucket=True)
+        await backend.commit([Put("k", b"1")], timeout=T)
+        async with Watching(backend, "") as watching:
+            await watching.until_synced()
+            server.kill()
+            with pytest.raises(Unavailable):
+                await backend.read("k", timeout=0.3)
+            server.start()
+            await backend.commit([Put("k", b"2")], timeout=T)
+            await watching.until_state({"k": b"2"})
+        await client.close()
+        with pytest.raises(ClosedError, match="given is closed"):
+            await backend.read("k", timeout=T)
+        return backend
+
+    backend = asyncio.run(work())
+    with pytest.raises(ConfigurationError, match="does not run"):
+        face_of(backend).read("k", timeout=T)
+    face_of(backend).close()
+
+    async def unconnected() -> None:
+        with pytest.raises(ConfigurationError, match="connected client"):
+            NatsBackend(server.url, client=nats.NATS())
+
+    asyncio.run(unconnected())
+
+
 def test_secrets_are_shown_nowhere(tmp_path: Path) -> None:
     secret = "s3cr3t"
     port = free_port()
@@ -507,28 +584,3 @@ md.close()
         timeout=30,
     )
     assert done.stdout == "0 {'child': 2, 'n': 1, 'parent': 3}\n", done.stderr
-
-
-def test_a_server_that_wants_a_password(tmp_path: Path) -> None:
-    class Guarded(NatsServer):
-        def prepare(self) -> None:
-            super().prepare()
-            with (self.folder / "server.conf").open("a") as file:
-                file.write('authorization { user: bl02, password: "s3cr3t" }\n')
-
-        def ready(self) -> bool:
-            return "Server is ready" in self.log()
-
-    file = tmp_path / "password"
-    file.write_text("s3cr3t\n")
-    with Guarded(tmp_path / "nats") as server:
-        refused = NatsBackend(server.url, user="bl02", password="wr0ng")
-        with pytest.raises(ConfigurationError, match="does not let this program in") as caught:
-            face_of(refused).ping(timeout=T)
-        assert "wr0ng" not in str(caught.value)
-        face_of(refused).close()
-        backend = open_backend(
-            f"{server.url}/?user=bl02&password_file={file}&create_bucket=true&history=2"
-        )
-        face_of(backend).commit([Put("k", b"1")], timeout=T)
-        face_of(backend).close()

@@ -105,12 +105,12 @@ def _open_nats(parts: SplitResult, options: dict[str, str]) -> Backend:
             f"{parts.scheme}://host:4222/?bucket=kv_dict"
         )
     texts = (
-        "bucket", "user", "password", "token", "password_file", "credentials", "nkeys_seed",
-        "ca", "certificate", "key",
+        "bucket", "user", "password", "token", "password_file", "credentials_file",
+        "nkey_seed_file", "ca_file", "cert_file", "key_file",
     )  # fmt: skip
     known: dict[str, Callable[[str], Any]] = dict.fromkeys(texts, str)
     converted = _refuse_unknown(
-        parts.scheme, options, known | {"create_bucket": _boolean, "history": int}
+        parts.scheme, options, known | {"create_bucket": _boolean, "history": int, "replicas": int}
     )
     return NatsBackend(f"{parts.scheme}://{parts.netloc}", **converted)
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Any, Final, TypeVar
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
 
 from nats.aio.client import Client
 
 from kv_dict.backend import Backend, Capabilities, check_operations
-from kv_dict.backends.nats.bucket import Bucket, BucketMissing
-from kv_dict.backends.nats.connection import Connection, Connections
+from kv_dict.backends.nats.bucket import Bucket, BucketMissing, NewBucket
+from kv_dict.backends.nats.connection import Connection
+from kv_dict.backends.nats.connections import Connections
 from kv_dict.backends.nats.following import Doubt, Follower
+from kv_dict.backends.nats.home import Home
 from kv_dict.backends.nats.options import Options
 from kv_dict.backends.nats.reading import Reader, entry_of
 from kv_dict.backends.nats.spelling import LONGEST_KEY, below, spell
@@ -23,6 +27,8 @@ from kv_dict.model import Entry, Operation, Revision, Snapshot, Stale, Synced, W
 __all__ = ["NatsBackend"]
 
 REPAIR_PAUSE: Final = 0.1
+REFUSED_PAUSE: Final = 1.0
+CLOSE_TIMEOUT: Final = 2.0
 
 _Result = TypeVar("_Result")
 
@@ -37,24 +43,29 @@ class NatsBackend(Backend):
     Parameters
     ----------
     url : str
-        ``nats://host:4222`` or ``tls://host:4222``; several hosts of a cluster with commas between
-        them. ``user:password@`` or ``token@`` may stand before the hosts.
+        ``nats://host:4222``, or ``tls://host:4222`` for nothing without TLS. Name every server of a
+        cluster, with commas: ``nats://a:4222,b:4222,c:4222``. ``user:password@`` or ``token@`` may
+        stand before the hosts; ``user@`` with `password_file`.
     bucket : str
         Its name.
     client : nats.aio.client.Client or None
-        A connected client to use in place of a connection of one's own; it is not closed. Every
-        call is answered in the event loop that it was connected in, which has to be running.
+        A connected client to use in place of connections of one's own; it is not closed. Every call
+        is answered in the event loop that it was connected in, which has to be running: a blocking
+        call in that loop's own thread would wait for itself.
     create_bucket : bool
         Make the bucket when it is not there, and allow it direct access and atomic batches. In
-        production somebody made it, with the replicas that it needs.
-    history : int
-        Values that a new bucket keeps of each key, 1 to 64.
+        production somebody made it.
+    history, replicas : int
+        Of a bucket that is made: the values that it keeps of each key, 1 to 64, and the servers of
+        a cluster that hold it, 1 to 5.
     user, password, token : str or None
         Credentials; better in files:
-    password_file, credentials, nkeys_seed : str or None
-        Files with the password of `user`, a user's JWT and seed, or a seed.
-    ca, certificate, key : str or None
-        Files for TLS: who is trusted, and the certificate and key to show.
+    password_file, credentials_file, nkey_seed_file : str, Path or None
+        With the password of `user` in its first line; with a user's JWT and seed (``.creds``); with
+        a seed. Read anew for each connection.
+    ca_file, cert_file, key_file : str, Path or None
+        For TLS: who is trusted instead of what the system trusts, and the certificate and key to
+        show. With any of them, ``nats://`` means TLS too.
 
     Examples
     --------
@@ -70,35 +81,37 @@ class NatsBackend(Backend):
         client: Client | None = None,
         create_bucket: bool = False,
         history: int = 8,
+        replicas: int = 1,
         user: str | None = None,
         password: str | None = None,
         token: str | None = None,
-        password_file: str | None = None,
-        credentials: str | None = None,
-        nkeys_seed: str | None = None,
-        ca: str | None = None,
-        certificate: str | None = None,
-        key: str | None = None,
+        password_file: str | Path | None = None,
+        credentials_file: str | Path | None = None,
+        nkey_seed_file: str | Path | None = None,
+        ca_file: str | Path | None = None,
+        cert_file: str | Path | None = None,
+        key_file: str | Path | None = None,
     ) -> None:
-        self._options = Options.parse(
-            url,
-            user=user,
-            password=password,
-            token=token,
-            password_file=password_file,
-            credentials=credentials,
-            nkeys_seed=nkeys_seed,
-            ca=ca,
-            certificate=certificate,
-            key=key,
-        )
+        files = {
+            "password_file": password_file,
+            "credentials_file": credentials_file,
+            "nkey_seed_file": nkey_seed_file,
+            "ca_file": ca_file,
+            "cert_file": cert_file,
+            "key_file": key_file,
+        }
+        paths = {name: str(path) for name, path in files.items() if path is not None}
+        options = Options.parse(url, user=user, password=password, token=token, **paths)
         self._client = client
-        self._home = _loop_of(client) if client is not None else None
-        where = self._options.url(bucket)
-        self._bucket = Bucket(bucket, create=create_bucket, history=history, where=where)
+        self._home = None if client is None else Home(client, options.url(bucket))
+        self._begin(options, NewBucket(bucket, create_bucket, history, replicas))
+
+    def _begin(self, options: Options, wanted: NewBucket) -> None:
+        self._options = options
+        self._bucket = Bucket(wanted, where=options.url(wanted.name))
         self._reader = Reader(self._bucket, self.url)
         self._writer = Writer(self._bucket, self._reader, self.url)
-        self._connections = Connections(self._options, client)
+        self._connections = Connections(options, self._client)
 
     @property
     def url(self) -> str:
@@ -175,7 +188,7 @@ class NatsBackend(Backend):
         async def work(connection: Connection, deadline: float) -> tuple[Revision | None, ...]:
             return await self._writer.commit(connection, operations, deadline)
 
-        return await self._run(work, timeout)
+        return await self._run(work, timeout, writes=True)
 
     async def ping(self, *, timeout: float) -> None:
         async def work(connection: Connection, deadline: float) -> None:
@@ -184,12 +197,17 @@ class NatsBackend(Backend):
         await self._run(work, timeout)
 
     async def _run(
-        self, work: Callable[[Connection, float], Awaitable[_Result]], timeout: float
+        self,
+        work: Callable[[Connection, float], Awaitable[_Result]],
+        timeout: float,
+        *,
+        writes: bool = False,
     ) -> _Result:
         """Do it with this loop's connection, and once more where the bucket had to be made."""
         self.check_open()
-        if self._home is not None and asyncio.get_running_loop() is not self._home:
-            return await self._at_home(self._run(work, timeout))
+        home = self._home
+        if home is not None and not home.here:
+            return await home.run(lambda: self._run(work, timeout), timeout, writes=writes)
         connection = self._connections.here()
         deadline = connection.loop.time() + timeout
         try:
@@ -201,31 +219,23 @@ class NatsBackend(Backend):
         except BucketMissing:
             raise ConfigurationError(f"{self.url}: the bucket is deleted as soon as made") from None
 
-    async def _at_home(self, work: Coroutine[Any, Any, _Result]) -> _Result:
-        """Do it in the loop of the client that was given."""
-        home = self._home
-        if home is None or not home.is_running():
-            work.close()
-            raise ConfigurationError(
-                f"{self.url}: the event loop in which `client` was connected does not run"
-            )
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, home))
-
     # -- watching --------------------------------------------------------------------------------
 
     async def watch(self, prefix: str) -> AsyncGenerator[WatchEvent, None]:
         self.check_open()
-        if self._home is not None and asyncio.get_running_loop() is not self._home:
+        home = self._home
+        if home is not None and not home.here:
             events = self.watch(prefix)
             try:
                 while True:
-                    yield await self._at_home(_next(events))
+                    yield await home.run(partial(_next, events), None)
             finally:
-                if self._home.is_running():
-                    await self._at_home(events.aclose())
+                if home.loop.is_running():
+                    await home.run(events.aclose, None)
         follower = Follower(self._bucket, self._reader, prefix)
         stale = False
         while True:
+            pause = REPAIR_PAUSE
             connection = self._connections.here()
             try:
                 async with aclosing(follower.follow(connection)) as news:
@@ -235,13 +245,16 @@ class NatsBackend(Backend):
                         yield event
             except (Doubt, KVDictError, BucketMissing) as error:
                 self.check_open()
-                missing = isinstance(error, BucketMissing)
-                why = str(await self._missing(connection) if missing else error)
+                why: Exception = error
+                if isinstance(error, BucketMissing):
+                    why = await self._missing(connection)
+                if isinstance(why, ConfigurationError):  # somebody has to come and change it
+                    pause = REFUSED_PAUSE
                 if not stale:
                     stale = True
-                    yield Stale(follower.fresh, why)
+                    yield Stale(follower.fresh, str(why))
             self.check_open()
-            await asyncio.sleep(REPAIR_PAUSE)
+            await asyncio.sleep(pause)
             self.check_open()
 
     async def _missing(self, connection: Connection) -> Exception:
@@ -255,9 +268,10 @@ class NatsBackend(Backend):
 
     async def close(self) -> None:
         self.closed = True
-        if self._home is not None and asyncio.get_running_loop() is not self._home:
-            if self._home.is_running():
-                await self._at_home(self._connections.close())
+        home = self._home
+        if home is not None and not home.here:
+            if home.loop.is_running():
+                await home.run(self._connections.close, CLOSE_TIMEOUT)
             return
         await self._connections.close()
 
@@ -266,25 +280,14 @@ class NatsBackend(Backend):
             raise ConfigurationError(
                 f"{self.url}: a backend on a client of yours cannot be pickled; give it a URL"
             )
-        bucket = self._bucket
-        return _rebuild, (self._options, bucket.name, bucket.create, bucket.history)
+        return _rebuild, (self._options, self._bucket.wanted)
 
 
-def _rebuild(options: Options, bucket: str, create: bool, history: int) -> NatsBackend:
-    backend = NatsBackend(options.servers[0], bucket, create_bucket=create, history=history)
-    backend._options = options
-    backend._bucket = Bucket(bucket, create=create, history=history, where=backend.url)
-    backend._reader = Reader(backend._bucket, backend.url)
-    backend._writer = Writer(backend._bucket, backend._reader, backend.url)
-    backend._connections = Connections(options, None)
+def _rebuild(options: Options, wanted: NewBucket) -> NatsBackend:
+    backend = NatsBackend.__new__(NatsBackend)
+    backend._client = backend._home = None
+    backend._begin(options, wanted)
     return backend
-
-
-def _loop_of(client: Client) -> asyncio.AbstractEventLoop:
-    """Return the loop in which a client was connected: the one of its task that reads."""
-    if not client.is_connected or client._reading_task is None:
-        raise ConfigurationError("client= takes a connected client: await nats.connect(...)")
-    return client._reading_task.get_loop()
 
 
 async def _next(events: AsyncGenerator[WatchEvent, None]) -> WatchEvent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shlex
@@ -11,11 +12,20 @@ from typing import Any, Final
 from kv_dict.backends.nats.connection import Connection
 from kv_dict.errors import ConfigurationError, KVDictError, Unavailable, Unsupported
 
-__all__ = ["Bucket", "BucketMissing", "BucketState", "error_of"]
+__all__ = ["PASSING", "Bucket", "BucketMissing", "BucketState", "NewBucket", "error_of"]
 
 STREAM_NOT_FOUND: Final = 10059
 NAME_IN_USE: Final = 10058
+NO_PEERS: Final = 10005
+NOT_CLUSTERED: Final = 10074
+NO_BATCHES: Final = 10174
 NOT_ENABLED: Final = (10039, 10076)
+PASSING: Final = (10008, 10009, 10118)
+"""A cluster without a leader, for the moment: nothing was done."""
+
+PAUSE: Final = 0.05
+MEMORY: Final = 10.0
+"""Seconds after which a bucket's configuration is asked for anew: an operator may edit it."""
 
 
 class BucketMissing(Exception):  # never leaves this package
@@ -47,21 +57,34 @@ class BucketState:
     names: dict[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class NewBucket:
+    """What a bucket is made with, if it has to be made and may be."""
+
+    name: str
+    create: bool
+    history: int
+    replicas: int
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-zA-Z0-9_-]+", self.name):
+            raise ConfigurationError(
+                f"bucket={self.name!r}: a bucket's name is made of letters, digits, '_' and '-'"
+            )
+        if not 1 <= self.history <= 64:
+            raise ConfigurationError(f"history={self.history!r}: from 1 to 64 values a key")
+        if not 1 <= self.replicas <= 5:
+            raise ConfigurationError(f"replicas={self.replicas!r}: from 1 to 5 servers")
+
+
 class Bucket:
     """One bucket by its name, whether it exists or not."""
 
-    def __init__(self, name: str, *, create: bool, history: int, where: str) -> None:
-        if not re.fullmatch(r"[a-zA-Z0-9_-]+", name):
-            raise ConfigurationError(
-                f"bucket={name!r}: a bucket's name is made of letters, digits, '_' and '-'"
-            )
-        if not 1 <= history <= 64:
-            raise ConfigurationError(f"history={history!r}: from 1 to 64 values a key")
-        self.name = name
-        self.stream = f"KV_{name}"
-        self.prefix = f"$KV.{name}."
-        self.create = create
-        self.history = history
+    def __init__(self, wanted: NewBucket, *, where: str) -> None:
+        self.wanted = wanted
+        self.name = wanted.name
+        self.stream = f"KV_{wanted.name}"
+        self.prefix = f"$KV.{wanted.name}."
         self._where = where
 
     async def state(
@@ -93,16 +116,18 @@ class Bucket:
             config=config,
             names=subjects,
         )
-        connection.cached = known
+        connection.cached = (known, connection.loop.time())
         return known
 
     async def abilities(self, connection: Connection, deadline: float) -> BucketState:
-        """Return what is known of the bucket since this connection was made; ask at first."""
-        known = connection.cached
-        if isinstance(known, BucketState):
-            return known
+        """Return what this connection knows of the bucket, if that is not old; else ask."""
+        if connection.cached is not None:
+            known: BucketState
+            known, asked = connection.cached
+            if connection.loop.time() < asked + MEMORY:
+                return known
         state = await self.state(connection, deadline)
-        if self.create and not (state.direct and state.atomic):
+        if self.wanted.create and not (state.direct and state.atomic):
             wanted = state.config | {"allow_direct": True, "allow_atomic": True}
             await self.call(connection, f"STREAM.UPDATE.{self.stream}", wanted, deadline)
             state = await self.state(connection, deadline)
@@ -111,7 +136,7 @@ class Bucket:
     async def make(self, connection: Connection, deadline: float) -> None:
         """Make the bucket; ConfigurationError if that was not asked for."""
         connection.cached = None
-        if not self.create:
+        if not self.wanted.create:
             server = shlex.quote(self._where.partition("/?")[0])
             raise ConfigurationError(
                 f"there is no bucket {self.name!r} on {self._where}. Make it once: nats kv add "
@@ -126,50 +151,55 @@ class Bucket:
             "retention": "limits",
             "storage": "file",
             "discard": "new",
-            "max_msgs_per_subject": self.history,
+            "max_msgs_per_subject": self.wanted.history,
             "max_consumers": -1,
             "max_msgs": -1,
             "max_bytes": -1,
             "max_age": 0,
             "max_msg_size": -1,
-            "num_replicas": 1,
+            "num_replicas": self.wanted.replicas,
             "duplicate_window": 120_000_000_000,
             "deny_delete": True,
             "allow_rollup_hdrs": True,
             "allow_direct": True,
         }
-        await self._make(connection, config, deadline)
+        try:
+            await self.call(connection, f"STREAM.CREATE.{self.stream}", config, deadline)
+        except KVDictError as error:
+            raise type(error)(f"the bucket cannot be made: {error}") from None
         # A server before 2.12 refuses nothing that it does not know, and has no atomic batches.
         await self.abilities(connection, deadline)
-
-    async def _make(self, connection: Connection, config: dict[str, Any], deadline: float) -> None:
-        message = await connection.ask(
-            f"$JS.API.STREAM.CREATE.{self.stream}", json.dumps(config).encode(), deadline=deadline
-        )
-        answer = json.loads(message.data)
-        error = answer.get("error")
-        if error and error.get("err_code") != NAME_IN_USE:  # somebody else made it just now
-            raise error_of(error, f"{self._where}: the bucket cannot be made")
 
     async def call(
         self, connection: Connection, request: str, body: dict[str, Any], deadline: float
     ) -> Any:
         """Ask JetStream's API, and return the answer; raise what its error means."""
         payload = json.dumps(body).encode() if body else b""
-        message = await connection.ask(f"$JS.API.{request}", payload, deadline=deadline)
-        answer = json.loads(message.data)
-        if "error" in answer:
-            if answer["error"].get("err_code") == STREAM_NOT_FOUND:
+        while True:
+            message = await connection.ask(f"$JS.API.{request}", payload, deadline=deadline)
+            answer = json.loads(message.data)
+            if "error" not in answer:
+                return answer
+            code = answer["error"].get("err_code")
+            if code == STREAM_NOT_FOUND:
                 raise BucketMissing
-            raise error_of(answer["error"], self._where)
-        return answer
+            if code == NAME_IN_USE:  # somebody else made it just now, with other options
+                return answer
+            if code not in PASSING or connection.loop.time() + PAUSE >= deadline:
+                raise error_of(answer["error"], self._where)
+            await asyncio.sleep(PAUSE)
 
 
-def error_of(error: dict[str, Any], where: str) -> KVDictError:
-    """Return what an error of JetStream's API means to a user."""
-    text = f"{where}: {error.get('description')} ({error.get('err_code')})"
-    if error.get("err_code") in NOT_ENABLED:
+def error_of(error: dict[str, Any], where: str, what: str = "") -> KVDictError:
+    """Return what an error of JetStream's API means to a user; `what` is said at its end."""
+    code = error.get("err_code")
+    text = f"{where}: {error.get('description')} ({code}){what}"
+    if code in NOT_ENABLED:
         return ConfigurationError(f"{text}: JetStream has to be enabled (nats-server -js)")
-    if error.get("code") == 400:
+    if code == NOT_CLUSTERED:
+        return ConfigurationError(f"{text}: replicas= is for a cluster")
+    if code == NO_PEERS:
+        return Unavailable(f"{text}: start the servers that are missing, or ask for less replicas")
+    if code == NO_BATCHES:
         return Unsupported(text)
     return Unavailable(text)

@@ -6,16 +6,19 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Any, Final
 
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
 
 from kv_dict.backends.delivered import Delivered
 from kv_dict.backends.nats.bucket import Bucket, BucketState
 from kv_dict.backends.nats.connection import Connection
 from kv_dict.backends.nats.reading import Reader, is_tombstone
 from kv_dict.backends.nats.spelling import below, read_name
+from kv_dict.errors import Unavailable
 from kv_dict.model import Deletion, Entry, Synced, WatchEvent
 
 __all__ = ["Doubt", "Follower"]
@@ -27,7 +30,7 @@ MISSED: Final = 2.5
 LOOK: Final = 1.0
 """Seconds between two looks at what a consumer does not tell: purges, and a new bucket."""
 
-COMPARE: Final = 10.0
+COMPARE: Final = 5.0
 """Seconds between two comparisons with a snapshot while writes hide whether there was a purge."""
 
 MAX_PENDING: Final = 10_000
@@ -81,6 +84,7 @@ class Follower:
             yield Synced()
             seen = await self._bucket.state(connection, now() + REQUEST_TIMEOUT)
             compared = looked = now()
+            doubtful = False
             while True:
                 await stream.news(looked + LOOK)
                 self.fresh = max(self.fresh, stream.fresh)
@@ -96,10 +100,11 @@ class Follower:
                     if state.created != self._created:
                         raise Doubt("the bucket was deleted and made again")
                     sure = _purged(seen, state)
-                    if sure or (sure is None and now() >= compared + COMPARE):
+                    doubtful = doubtful or sure is None
+                    if sure or (doubtful and now() >= compared + COMPARE):
                         for event in await self._difference(connection, stream):
                             yield event
-                        compared = now()
+                        compared, doubtful = now(), False
                     seen, looked = state, now()
         finally:
             await stream.close()
@@ -179,16 +184,11 @@ class _Stream:
         """Remove the consumer; where the server cannot be told it does so itself, in time."""
         connection = self._connection
         connection.on_loss.discard(self._lost)
-        if self._subscription is None or connection.client.is_closed:
+        if self._subscription is None:
             return
-        try:
+        with suppress(NatsError, Unavailable):  # of a lost connection nothing is left
             await self._subscription.unsubscribe()
-            if connection.client.is_connected:
-                await connection.client.publish(
-                    f"$JS.API.CONSUMER.DELETE.{self._bucket.stream}.{self._name}"
-                )
-        except Exception as error:  # noqa: BLE001 - the connection is gone, and the consumer with it
-            self._doubt = str(error)
+            await connection.publish(f"$JS.API.CONSUMER.DELETE.{self._bucket.stream}.{self._name}")
 
     async def news(self, until: float) -> None:
         """Return when there is something to take, or at `until`; raise `Doubt` when in doubt."""
@@ -268,7 +268,7 @@ class _Stream:
             return
         answer = message.reply or headers.get("Nats-Consumer-Stalled", "")
         if answer:
-            await self._connection.client.publish(answer)
+            await self._connection.publish(answer)
         told = headers.get("Nats-Last-Consumer")
         if told is not None and int(told) != self._count:
             self._fail("a change was lost on the way")

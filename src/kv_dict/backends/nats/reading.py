@@ -11,8 +11,15 @@ from typing import Any, Final, NamedTuple
 
 from nats.aio.msg import Msg
 
-from kv_dict.backends.nats.bucket import STREAM_NOT_FOUND, Bucket, BucketMissing, error_of
-from kv_dict.backends.nats.connection import Connection, NoReply
+from kv_dict.backends.nats.bucket import (
+    PASSING,
+    STREAM_NOT_FOUND,
+    Bucket,
+    BucketMissing,
+    BucketState,
+    error_of,
+)
+from kv_dict.backends.nats.connection import PATIENCE, Connection, NoReply
 from kv_dict.backends.nats.spelling import read_name
 from kv_dict.errors import Unavailable
 from kv_dict.model import Entry
@@ -21,10 +28,12 @@ __all__ = ["Found", "Reader", "View", "entry_of", "is_tombstone"]
 
 NO_MESSAGE: Final = 10037
 CHUNK: Final = 1000
-"""Subjects in one request; the server answers no more than 1,024."""
+"""Subjects in one request, beside a witness; the server answers no more than 1,024."""
 
 CHUNK_BYTES: Final = 256 * 1024
 PAUSE: Final = 0.005
+MIDDLE_PAUSE: Final = 0.05
+TRIES: Final = 10
 _TOMBSTONES: Final = ("KV-Operation: DEL", "KV-Operation: PURGE", "Nats-Marker-Reason: ")
 
 
@@ -54,57 +63,86 @@ class Reader:
 
     async def last(self, connection: Connection, subject: str, deadline: float) -> Found | None:
         """Return the last message of `subject`, as the leader has it."""
-        answer = await connection.ask(
-            f"$JS.API.STREAM.MSG.GET.{self._bucket.stream}",
-            b'{"last_by_subj":%s}' % json.dumps(subject).encode(),
-            deadline=deadline,
+        message = await self._get(
+            connection, b'{"last_by_subj":%s}' % json.dumps(subject).encode(), deadline
         )
-        told = json.loads(answer.data)
-        message = told.get("message")
-        if message is not None:
-            headers = base64.b64decode(message["hdrs"]).decode() if "hdrs" in message else ""
-            gone = any(mark in headers for mark in _TOMBSTONES)
-            return Found(
-                subject,
-                message["seq"],
-                None if gone else base64.b64decode(message.get("data", "")),
-                message["time"],
-                headers,
-            )
-        if told["error"].get("err_code") == NO_MESSAGE:
+        if message is None:
             return None
-        if told["error"].get("err_code") == STREAM_NOT_FOUND:
-            raise BucketMissing
-        raise error_of(told["error"], self._where)
+        headers = base64.b64decode(message["hdrs"]).decode() if "hdrs" in message else ""
+        gone = any(mark in headers for mark in _TOMBSTONES)
+        return Found(
+            subject,
+            message["seq"],
+            None if gone else base64.b64decode(message.get("data", "")),
+            message["time"],
+            headers,
+        )
+
+    async def _get(self, connection: Connection, which: bytes, deadline: float) -> Any:
+        """Return one message from the leader, as JSON; None if there is no such message."""
+        subject = f"$JS.API.STREAM.MSG.GET.{self._bucket.stream}"
+        while True:
+            answer = await connection.ask(subject, which, deadline=deadline)
+            told = json.loads(answer.data)
+            if "message" in told:
+                return told["message"]
+            code = told["error"].get("err_code")
+            if code == NO_MESSAGE:
+                return None
+            if code == STREAM_NOT_FOUND:
+                raise BucketMissing
+            if code not in PASSING:
+                raise error_of(told["error"], self._where)
+            await self._pause(deadline, str(told["error"].get("description")))
 
     async def view(self, connection: Connection, filters: Sequence[str], deadline: float) -> View:
         """Return the last messages of all subjects that `filters` select, at one point in time.
 
-        One request, where there is one replica and the subjects are no more than 1,024. Of several
-        replicas any may answer, the leader is asked first how far the answer has to be.
+        One request, where the subjects are no more than 1,024. Of several replicas any may answer,
+        so the leader says at the same time how far the answer has to be.
         """
+        needed: int | None = None
         while True:
             abilities = await self._bucket.abilities(connection, deadline)
             if not abilities.direct:
                 return await self._one_by_one(connection, filters, deadline)
-            needed = 0
-            if abilities.replicas > 1:
-                needed = (await self._bucket.state(connection, deadline)).last
-            status, view = await self._multi(connection, filters, 0, deadline)
-            if status == "413" or (status == "404" and needed):
+            if abilities.replicas == 1:
+                status, view = await self._multi(connection, filters, deadline)
+                if status == "404":
+                    return View([], None)
+            else:
+                if needed is None:
+                    (status, view), leader = await asyncio.gather(
+                        self._multi(connection, filters, deadline, whole=True),
+                        self._bucket.state(connection, deadline),
+                    )
+                    needed = leader.last
+                else:
+                    status, view = await self._multi(connection, filters, deadline, whole=True)
+                if status == "404":  # which does not say how far it looked
+                    status = "413"
+            if status == "413":
                 return await self._in_chunks(connection, filters, deadline)
-            if status == "404":
-                return View([], None)
-            if view.upto is not None and view.upto >= needed:
+            if view.upto is not None and view.upto >= (needed or 0):
                 return view
             await self._pause(deadline, "a replica lags behind the leader")
 
     async def _multi(
-        self, connection: Connection, filters: Sequence[str], upto: int, deadline: float
+        self,
+        connection: Connection,
+        filters: Sequence[str],
+        deadline: float,
+        *,
+        upto: int = 0,
+        whole: bool = False,
     ) -> tuple[str, View]:
-        """Return the status, and the messages up to sequence `upto` (0 for now)."""
+        """Return the status, and the messages up to sequence `upto` (0 for now).
+
+        An answer that is cut is put together; with `whole` it counts as too long (413) instead.
+        """
         found: list[Found] = []
         first = 0
+        patience = PATIENCE
         while True:
             body: dict[str, Any] = {"multi_last": list(filters)}
             if upto:
@@ -116,8 +154,10 @@ class Reader:
                     f"$JS.API.DIRECT.GET.{self._bucket.stream}",
                     json.dumps(body).encode(),
                     deadline=deadline,
+                    patience=patience,
                 )
             except NoReply as error:
+                patience *= 1.5
                 await self._pause(deadline, str(error))
                 continue
             status = end["Status"]
@@ -134,6 +174,8 @@ class Reader:
             upto = int(end["Nats-UpTo-Sequence"])
             if not int(end.get("Nats-Num-Pending", 0)):
                 return status, View(found, upto)
+            if whole:
+                return "413", View([], None)
             first = int(end["Nats-Last-Sequence"]) + 1  # the answer was cut: go on where it ended
 
     async def _in_chunks(
@@ -145,32 +187,66 @@ class Reader:
         then all is asked again. If it has fewer messages than the bucket keeps, none is gone, and
         it had none at that time.
         """
+        room = min(CHUNK_BYTES, connection.client.max_payload // 2)
         while True:
-            names, upto, history = await self._names(connection, filters, deadline)
-            found: list[Found] = []
-            for chunk in _chunks(sorted(names)):
-                found.extend((await self._multi(connection, chunk, upto, deadline))[1].found)
-            missing = names.keys() - {message.subject for message in found}
-            if missing:
-                names, _, _ = await self._names(connection, filters, deadline)
-            if not any(0 < history <= names.get(name, 0) for name in missing) and upto is not None:
-                return View(found, upto)
+            names, state, witness = await self._names(connection, filters, deadline)
+            if not names:
+                return View([], state.last)
+            if state.replicas == 1:
+                witness = None
+            elif witness is None:
+                return await self._one_by_one(connection, filters, deadline)
+            found: dict[str, Found] = {}
+            for chunk in _chunks(sorted(names), room):
+                part = await self._chunk(connection, chunk, state.last, witness, deadline)
+                if part is None:
+                    break
+                found |= part
+            else:
+                missing = names.keys() - found.keys()
+                if missing:
+                    names, _, _ = await self._names(connection, filters, deadline)
+                if not any(0 < state.history <= names.get(name, 0) for name in missing):
+                    return View(list(found.values()), state.last)
             await self._pause(deadline, "keys change faster than they can be read together")
+
+    async def _chunk(
+        self,
+        connection: Connection,
+        names: list[str],
+        upto: int,
+        witness: str | None,
+        deadline: float,
+    ) -> dict[str, Found] | None:
+        """Return the messages of `names` up to a sequence, None if no replica has got so far.
+
+        A replica that lags behind the leader does not say so. It is known by what it does not know:
+        the message of that very sequence, whose subject, the witness, is asked for with the rest.
+        Messages come in their order, so that of several parts of an answer the last one counts.
+        """
+        asked = [*names, witness] if witness is not None and witness not in names else names
+        for _ in range(TRIES):
+            _, view = await self._multi(connection, asked, deadline, upto=upto)
+            found = {message.subject: message for message in view.found}
+            if witness is None or (witness in found and found[witness].sequence == upto):
+                return {name: found[name] for name in names if name in found}
+            await self._pause(deadline, "a replica lags behind the leader")
+        return None
 
     async def _one_by_one(
         self, connection: Connection, filters: Sequence[str], deadline: float
     ) -> View:
         """Ask the leader for each subject: for buckets without direct access."""
         while True:
-            names, upto, _ = await self._names(connection, filters, deadline)
+            names, state, _ = await self._names(connection, filters, deadline)
             found: list[Found] = []
-            for chunk in _chunks(sorted(names)):
+            for chunk in _chunks(sorted(names), CHUNK_BYTES):
                 messages = await asyncio.gather(
                     *(self.last(connection, name, deadline) for name in chunk)
                 )
                 found.extend(message for message in messages if message is not None)
-            if len(found) == len(names) and all(message.sequence <= upto for message in found):
-                return View(found, upto)
+            if len(found) == len(names) and all(one.sequence <= state.last for one in found):
+                return View(found, state.last)
             await self._pause(
                 deadline,
                 "keys change faster than they can be read together; allow direct access: "
@@ -179,22 +255,37 @@ class Reader:
 
     async def _names(
         self, connection: Connection, filters: Sequence[str], deadline: float
-    ) -> tuple[dict[str, int], int, int]:
-        """Return the subjects with their counts, the last sequence before, and the history."""
-        names: dict[str, int] = {}
-        upto = None
-        history = 0
-        for some in filters:
-            state = await self._bucket.state(connection, deadline, some)
-            names |= state.names
-            upto = state.last if upto is None else upto
-            history = state.history
-        return names, upto or 0, history
+    ) -> tuple[dict[str, int], BucketState, str | None]:
+        """Return subjects with their counts, the bucket as it was before, and its last subject.
 
-    async def _pause(self, deadline: float, why: str) -> None:
-        if asyncio.get_running_loop().time() + PAUSE >= deadline:
+        The bucket is not in the middle of a batch then, which the count of its messages may be.
+        The subject is None if the last message is gone.
+        """
+        before = -1
+        while True:
+            first, *others = [
+                await self._bucket.state(connection, deadline, some) for some in filters
+            ]
+            if not first.last:  # nothing was ever written
+                return {}, first, None
+            last = await self._get(connection, b'{"seq":%d}' % first.last, deadline)
+            headers = base64.b64decode(last.get("hdrs", "")) if last is not None else b""
+            middle = b"Nats-Batch-Id" in headers and b"Nats-Batch-Commit" not in headers
+            if last is not None and not middle:
+                break
+            if first.last == before:  # it was purged; or a batch of others, which has no end mark
+                break
+            before = first.last
+            await self._pause(deadline, "a batch is not whole", MIDDLE_PAUSE)
+        names = dict(first.names)
+        for other in others:
+            names |= other.names
+        return names, first, None if last is None else str(last["subject"])
+
+    async def _pause(self, deadline: float, why: str, pause: float = PAUSE) -> None:
+        if asyncio.get_running_loop().time() + pause >= deadline:
             raise Unavailable(f"{self._where}: {why}")
-        await asyncio.sleep(PAUSE)
+        await asyncio.sleep(pause)
 
     def entries(self, found: Iterable[Found]) -> list[Entry]:
         """Return the entries among `found`, in order of their keys."""
@@ -233,11 +324,11 @@ def _found(message: Msg) -> Found:
     )
 
 
-def _chunks(names: list[str]) -> Iterable[list[str]]:
+def _chunks(names: list[str], room: int) -> Iterable[list[str]]:
     chunk: list[str] = []
     size = 0
     for name in names:
-        if len(chunk) == CHUNK or size + len(name) > CHUNK_BYTES:
+        if len(chunk) == CHUNK or size + len(name) > room:
             yield chunk
             chunk, size = [], 0
         chunk.append(name)

@@ -6,16 +6,24 @@ import asyncio
 import json
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
-from kv_dict.backends.nats.bucket import STREAM_NOT_FOUND, Bucket, BucketMissing, error_of
+from kv_dict.backends.nats.bucket import (
+    PASSING,
+    STREAM_NOT_FOUND,
+    Bucket,
+    BucketMissing,
+    error_of,
+)
 from kv_dict.backends.nats.connection import Connection, NoReply
+from kv_dict.backends.nats.planning import Message, Planner, never_there
 from kv_dict.backends.nats.reading import Found, Reader
-from kv_dict.backends.nats.spelling import below, read_name, spell
+from kv_dict.backends.nats.spelling import below, spell
 from kv_dict.errors import (
     ConflictError,
     EncodeError,
+    KVDictError,
     OutcomeUnknown,
     Unavailable,
     Unsupported,
@@ -30,31 +38,18 @@ MAX_OPERATIONS: Final = 1000
 HEADERS_SIZE: Final = 1024
 """Bytes kept free for headers, beside the name of a guarded subject."""
 
-EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
-EXPECTED_OF: Final = "Nats-Expected-Last-Subject-Sequence-Subject"
-CONFLICTS: Final = (10071, 10164)
+REFUSED: Final = (
+    10071,  # a guard does not hold
+    10164,  # perhaps: another write of the subject is under way in the cluster
+    10176,  # a batch is not whole: the connection was lost in its middle
+    10210,  # too many batches at the same time
+    10211,
+)
+STORE_FAILED: Final = 10077
 TOO_LARGE: Final = (10054,)
 PAUSE: Final = 0.002
 DOUBTS: Final = 3
 """Conflicts that a new look does not explain, before filters are no longer guarded as a whole."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Message:
-    """One message to write. `expected` is the sequence of `expected_of`, or of its own subject."""
-
-    subject: str
-    value: bytes | None
-    expected: int | None = None
-    expected_of: str | None = None
-
-    def headers(self) -> dict[str, str]:
-        headers = {} if self.value is not None else {"KV-Operation": "DEL"}
-        if self.expected is not None:
-            headers[EXPECTED] = str(self.expected)
-            if self.expected_of is not None:
-                headers[EXPECTED_OF] = self.expected_of
-        return headers
 
 
 class _Refused(Exception):  # stays in here
@@ -67,6 +62,7 @@ class Writer:
     def __init__(self, bucket: Bucket, reader: Reader, where: str) -> None:
         self._bucket = bucket
         self._reader = reader
+        self._planner = Planner(bucket.prefix)
         self._where = where
 
     async def commit(
@@ -78,18 +74,24 @@ class Writer:
         keys are read to tell a conflict from a tombstone, which is an absent key that has a
         sequence nevertheless, and from a refusal without cause, which a cluster may give.
         """
+        there = [not never_there(operation) for operation in operations]
+        if not all(there):
+            kept = [operation for operation, can in zip(operations, there, strict=True) if can]
+            revisions = iter(await self.commit(connection, kept, deadline))
+            return tuple(next(revisions) if can else None for can in there)
         if not operations:
             return ()
-        if len(operations) > MAX_OPERATIONS:
-            raise Unsupported(
-                f"{len(operations)} operations in one commit; NATS takes {MAX_OPERATIONS} at most"
-            )
         await self._check_sizes(connection, operations, deadline)
         prefixes = {
             operation.prefix: self._bucket.prefix + below(operation.prefix)
             for operation in operations
             if isinstance(operation, DeletePrefix)
         }
+        if (alone := self._planner.assignment(operations)) is not None:
+            try:
+                return None, await self._send(connection, operations, [alone], deadline)
+            except _Refused:
+                pass  # there is something below, or was: look
         absent: dict[str, int] = {}  # the sequences of tombstones
         doubts = 0
         while True:
@@ -97,11 +99,13 @@ class Writer:
             if prefixes:
                 filters = sorted(set(prefixes.values()))
                 seen = (await self._reader.view(connection, filters, deadline)).found
-                under = {prefix: self._under(prefix, seen) for prefix in prefixes}
+                under = {prefix: self._planner.under(prefix, seen) for prefix in prefixes}
                 whole = doubts < DOUBTS
-                messages, places = self._plan(operations, absent, under, prefixes if whole else {})
+                messages, places = self._planner.plan(
+                    operations, absent, under, prefixes if whole else {}
+                )
             else:
-                messages, places = self._plan(operations, absent, under, {})
+                messages, places = self._planner.plan(operations, absent, under, {})
             if not messages:
                 return (None,) * len(operations)
             if len(messages) > MAX_OPERATIONS and len(operations) == len(prefixes) == 1:
@@ -110,7 +114,11 @@ class Writer:
                     await self._purge(connection, prefixes[prefix], deadline)
                     return (None,)
             try:
-                first = await self._send(connection, operations, messages, deadline)
+                if len(messages) == 1 or await self._can_batch(connection, operations, deadline):
+                    first = await self._send(connection, operations, messages, deadline)
+                    sequences = list(range(first, first + len(messages)))
+                else:
+                    sequences = await self._one_by_one(connection, operations, messages, deadline)
             except _Refused:
                 absent = await self._conflicts(connection, operations, deadline)
                 doubts += 1
@@ -121,9 +129,9 @@ class Writer:
                     ) from None
                 await asyncio.sleep(PAUSE if doubts > 1 else 0)
                 continue
-            return tuple(None if place is None else first + place for place in places)
+            return tuple(None if place is None else sequences[place] for place in places)
 
-    # -- what to send ----------------------------------------------------------------------------
+    # -- sending ---------------------------------------------------------------------------------
 
     async def _check_sizes(
         self, connection: Connection, operations: Sequence[Operation], deadline: float
@@ -131,110 +139,35 @@ class Writer:
         await connection.ready(deadline)
         room = connection.client.max_payload - HEADERS_SIZE
         for operation in operations:
-            if isinstance(operation, DeletePrefix):
+            if not isinstance(operation, Put):
                 continue
             name = spell(operation.key)
-            if isinstance(operation, Put) and len(operation.value) > room - len(name):
+            if len(operation.value) > room - len(name):
                 raise EncodeError(
                     f"the value of {operation.key!r} is too large: {len(operation.value):,} bytes, "
                     f"and the server takes messages of {connection.client.max_payload:,} bytes "
                     "(its max_payload), headers included"
                 )
 
-    def _plan(
-        self,
-        operations: Sequence[Operation],
-        absent: dict[str, int],
-        under: dict[str, list[Found]],
-        whole: dict[str, str],
-    ) -> tuple[list[_Message], list[int | None]]:
-        """Return the messages, and for each operation which of them is its put.
-
-        A message that has no guard of its own carries one for what a `DeletePrefix` selects: that
-        nothing there has changed since it was looked at, nor come into being.
-        """
-        named = {op.key for op in operations if not isinstance(op, DeletePrefix)}
-        messages: list[_Message] = []
-        places: list[int | None] = []
-        done: set[str] = set()
-        for operation in operations:
-            if isinstance(operation, DeletePrefix):
-                places.append(None)
-                for found in under[operation.prefix]:
-                    key = read_name(found.subject[len(self._bucket.prefix) :])
-                    if found.value is not None and key not in named and found.subject not in done:
-                        done.add(found.subject)
-                        messages.append(_Message(found.subject, None, found.sequence))
-                before = [
-                    op.key
-                    for op in operations[: len(places)]
-                    if isinstance(op, Put) and op.key.startswith(operation.prefix)
-                ]
-                messages.extend(_Message(self._subject(key), None) for key in before)
-                continue
-            subject = self._subject(operation.key)
-            expected = operation.expected
-            sequence: int | None = None
-            if expected is ABSENT:
-                sequence = absent.get(operation.key, 0)
-            elif expected is not None:
-                if not isinstance(expected, int) or expected < 1:
-                    raise ConflictError(
-                        f"{operation.key} has another revision than {expected!r}", [operation.key]
-                    )
-                sequence = expected
-            places.append(len(messages) if isinstance(operation, Put) else None)
-            value = operation.value if isinstance(operation, Put) else None
-            messages.append(_Message(subject, value, sequence))
-        self._guard_filters(messages, under, whole)
-        return messages, places
-
-    def _guard_filters(
-        self, messages: list[_Message], under: dict[str, list[Found]], whole: dict[str, str]
-    ) -> None:
-        for prefix, selected in whole.items():
-            if prefix and not prefix.endswith(":"):
-                continue  # the filter selects more than the prefix: others' changes would count
-            inside = {found.subject for found in under[prefix]}
-            carrier = None
-            for number, message in enumerate(messages):
-                if message.value is None and message.subject in inside:
-                    messages[number] = replace(message, expected=None)
-                if carrier is None and messages[number].expected is None:
-                    carrier = number
-            if carrier is not None:
-                highest = max((found.sequence for found in under[prefix]), default=0)
-                messages[carrier] = replace(
-                    messages[carrier], expected=highest, expected_of=selected
-                )
-
-    def _under(self, prefix: str, seen: list[Found]) -> list[Found]:
-        skip = len(self._bucket.prefix)
-        under = []
-        for found in seen:
-            key = read_name(found.subject[skip:])
-            if key is not None and key.startswith(prefix):
-                under.append(found)
-        return under
-
-    def _subject(self, key: str) -> str:
-        return self._bucket.prefix + spell(key)
-
-    # -- sending ---------------------------------------------------------------------------------
-
     async def _send(
         self,
         connection: Connection,
         operations: Sequence[Operation],
-        messages: list[_Message],
+        messages: list[Message],
         deadline: float,
     ) -> int:
         """Write all messages; return the sequence of the first."""
+        await connection.look()
         identity = secrets.token_hex(12)
         *early, last = messages
         headers = last.headers()
         if early:
-            await self._check_batch(connection, operations, messages, deadline)
+            if len(messages) > MAX_OPERATIONS:
+                raise Unsupported(
+                    f"{self._where}: {len(operations)} operation(s) change {len(messages)} keys; "
+                    f"NATS writes {MAX_OPERATIONS} together at most. Nothing was written"
+                )
+            await connection.ready(deadline)
             for number, message in enumerate(early, 1):
                 await connection.publish(
                     message.subject,
@@ -262,7 +195,10 @@ class Writer:
                         "have been written"
                     ) from None
                 break
-            if answer.headers and answer.headers.get("Status") == "503":
+            away = answer.headers is not None and answer.headers.get("Status") == "503"
+            told = {} if away else json.loads(answer.data)
+            problem = told.get("error", {})
+            if away or problem.get("err_code") in PASSING:
                 # Nobody listens there: no bucket, or one without a leader. Nothing was written.
                 await self._bucket.state(connection, deadline)
                 if connection.loop.time() + PAUSE * 10 >= deadline:
@@ -273,9 +209,8 @@ class Writer:
                 if early:
                     return await self._send(connection, operations, messages, deadline)
                 continue
-            told = json.loads(answer.data)
-            if "error" in told:
-                raise self._refusal(told["error"])
+            if problem:
+                raise self._refusal(problem)
             sequence = told["seq"]
             break
         return int(sequence) - len(early)
@@ -303,35 +238,63 @@ class Writer:
 
     def _refusal(self, error: dict[str, Any]) -> Exception:
         code = error.get("err_code")
-        if code in CONFLICTS:
+        if code in REFUSED:
             return _Refused()
         if code == STREAM_NOT_FOUND:
             return BucketMissing()
+        text = f"{self._where}: {error.get('description')} ({code})"
         if code in TOO_LARGE:
-            return EncodeError(f"{self._where}: {error.get('description')}; nothing was written")
-        return error_of(error, f"{self._where}: nothing was written")
+            return EncodeError(f"{text}; nothing was written")
+        if code == STORE_FAILED and "maximum" not in str(error.get("description")):
+            # A full disk, say: the server does not know what of it is there when it starts again.
+            return OutcomeUnknown(f"{text}; the write may or may not be found later")
+        return error_of(error, self._where, "; nothing was written")
 
-    async def _check_batch(
+    async def _can_batch(
+        self, connection: Connection, operations: Sequence[Operation], deadline: float
+    ) -> bool:
+        """Return whether several messages are written together, or raise if they have to be."""
+        abilities = await self._bucket.abilities(connection, deadline)
+        if not abilities.atomic:  # or was not, when this connection last asked
+            abilities = await self._bucket.state(connection, deadline)
+        if not abilities.atomic and any(
+            operation.expected is not None
+            for operation in operations
+            if not isinstance(operation, DeletePrefix)
+        ):
+            raise Unsupported(
+                f"{self._where}: the bucket does not allow atomic batches, and a guarded commit of "
+                "several keys has to be written together; nothing was written. Allow them: nats "
+                f"stream edit {self._bucket.stream} --allow-batch (servers from 2.12 on), or pass "
+                "create_bucket=True"
+            )
+        return abilities.atomic
+
+    async def _one_by_one(
         self,
         connection: Connection,
         operations: Sequence[Operation],
-        messages: list[_Message],
+        messages: list[Message],
         deadline: float,
-    ) -> None:
-        abilities = await self._bucket.abilities(connection, deadline)
-        if not abilities.atomic:
-            raise Unsupported(
-                f"{self._where}: the bucket does not allow atomic batches, and {len(messages)} "
-                "keys have to be written together; nothing was written. Allow them: nats stream "
-                f"edit {self._bucket.stream} --allow-batch (servers from 2.12 on), or pass "
-                "create_bucket=True"
-            )
-        if len(messages) > MAX_OPERATIONS:
-            raise Unsupported(
-                f"{self._where}: {len(operations)} operation(s) change {len(messages)} keys; NATS "
-                f"writes {MAX_OPERATIONS} together at most. Nothing was written"
-            )
-        await connection.ready(deadline)
+    ) -> list[int]:
+        """Write messages one after another, for want of batches: first all puts, then deletes.
+
+        Return their sequences. What a reader may see meanwhile is more than it should, never less.
+        """
+        sequences = [0] * len(messages)
+        order = sorted(range(len(messages)), key=lambda place: messages[place].value is None)
+        for done, place in enumerate(order):
+            message = replace(messages[place], expected=None, expected_of=None)
+            try:
+                sequences[place] = await self._send(connection, operations, [message], deadline)
+            except KVDictError as error:
+                if not done:
+                    raise
+                raise OutcomeUnknown(
+                    f"{self._where}: {done} of {len(messages)} keys were written, in a bucket "
+                    f"without atomic batches; then: {error}"
+                ) from error
+        return sequences
 
     async def _find(
         self, connection: Connection, subject: str, identity: str, deadline: float
@@ -348,7 +311,7 @@ class Writer:
     ) -> dict[str, int]:
         """Raise ConflictError if a guard does not hold; return the tombstones of absent keys."""
         guarded = {
-            self._subject(op.key): op
+            self._planner.subject(op.key): op
             for op in operations
             if isinstance(op, Put | Delete) and op.expected is not None
         }
