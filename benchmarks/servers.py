@@ -110,12 +110,16 @@ def of_postgres(server: ServerProcess) -> dict[str, Operations]:
     }
 
 
+async def _quiet(_: Exception) -> None:
+    """Hear that the server ends, which it does before its clients here."""
+
+
 def of_nats(server: ServerProcess) -> dict[str, Operations]:
     """Return those of the bare key-value client of nats-py."""
     loop = Loop()
 
     async def connect() -> Any:
-        client = await nats.connect(server.url)
+        client = await nats.connect(server.url, allow_reconnect=False, error_cb=_quiet)
         return await client.jetstream().create_key_value(bucket="bare", history=8, direct=True)
 
     bucket = loop.run(connect())
