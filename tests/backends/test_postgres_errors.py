@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from kv_dict import ConfigurationError, EncodeError, PostgresBackend, RemoteKVMapping, Unavailable
-from kv_dict.portal import face_of
 from kv_dict.model import Put
+from kv_dict.portal import face_of
 from kv_dict.testing.raw.postgres import Elsewhere
 
 
