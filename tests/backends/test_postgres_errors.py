@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from asyncpg.exceptions import InternalClientError
 
 from kv_dict import ConfigurationError, EncodeError, PostgresBackend, RemoteKVMapping, Unavailable
+from kv_dict.backends.postgres import batch
 from kv_dict.mapping.portal import face_of
 from kv_dict.model import Put
 from kv_dict.testing.raw.postgres import Elsewhere
@@ -169,6 +171,24 @@ def test_timeouts_of_the_server(
         face_of(theirs).commit([Put("k", b"%d" % number)], timeout=5)
         soon(lambda: sql.fetch(query)[0][0] == 0)
     assert holds(theirs) == b"2"
+
+
+def test_what_the_driver_refuses_to_send_is_sent_on_another_connection(
+    backend: PostgresBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a connection that the server has just hung up on, which asyncpg notices in its state."""
+    send, refused = batch.Batch.send, []
+
+    async def refuse_once(self: batch.Batch, *known: object) -> object:
+        if not refused:
+            refused.append(True)
+            raise InternalClientError("cannot switch to state 12; another operation (2) is ...")
+        return await send(self, *known)
+
+    monkeypatch.setattr(batch.Batch, "send", refuse_once)
+    face_of(backend).commit([Put("k", b"2")], timeout=5)
+    assert refused
+    assert holds(backend) == b"2"
 
 
 def test_an_operator_ends_a_session(sql: Elsewhere, person: str, theirs: PostgresBackend) -> None:

@@ -9,7 +9,16 @@ from asyncpg import exceptions
 
 from kv_dict.errors import ConfigurationError, EncodeError, KVDictError, Unavailable
 
-__all__ = ["DRIVER_ERRORS", "again_at_once", "explain", "lost", "read_only", "reason", "undone"]
+__all__ = [
+    "DRIVER_ERRORS",
+    "again_at_once",
+    "explain",
+    "lost",
+    "read_only",
+    "reason",
+    "undone",
+    "unsent",
+]
 
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, exceptions.InternalClientError)
 """What asyncpg raises of its own; an `OSError` may come too."""
@@ -35,6 +44,17 @@ def undone(error: BaseException) -> bool:
     """
     if isinstance(error, asyncpg.PostgresError):
         return not lost(error)
+    return unsent(error)
+
+
+def unsent(error: BaseException) -> bool:
+    """Return whether the driver refused to send a statement, on a connection that had ended.
+
+    asyncpg checks the state of its protocol before it writes; the server's last words to an idle
+    connection, that it hangs up, leave a state in which nothing can be sent.
+    """
+    if isinstance(error, exceptions.InternalClientError):
+        return str(error).startswith(("cannot switch to state", "not connected"))
     return isinstance(error, asyncpg.InterfaceError)
 
 

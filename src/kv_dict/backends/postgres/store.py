@@ -30,6 +30,7 @@ from kv_dict.backends.postgres.explain import (
     lost,
     read_only,
     undone,
+    unsent,
 )
 from kv_dict.backends.postgres.follower import Follower, Wake
 from kv_dict.backends.postgres.schema import Shape, creation_sql, look, make
@@ -141,7 +142,7 @@ class Store:
 
     async def _commit(self, work: Batch, timeout: float) -> list[int | None]:
         deadline = asyncio.get_running_loop().time() + timeout
-        sent = False
+        sent = tried = False
         try:
             async with asyncio.timeout_at(deadline):
                 sql = self._statements or await self._prepare()
@@ -160,9 +161,9 @@ class Store:
                         break
                     except _FAILURES as error:
                         healthy = undone(error) and not lost(error) and not read_only(error)
-                        if not again_at_once(error):
+                        if not again_at_once(error) and (tried or not unsent(error)):
                             raise
-                        sent = False
+                        tried, sent = tried or unsent(error), False
                     finally:
                         await pool.release(connection, healthy=healthy)
         except TimeoutError as error:
