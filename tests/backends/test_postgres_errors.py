@@ -176,7 +176,7 @@ def test_timeouts_of_the_server(
 def test_what_the_driver_refuses_to_send_is_sent_on_another_connection(
     backend: PostgresBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on a connection that the server has just hung up on, which asyncpg notices in its state."""
+    """As on a connection that the server has just hung up on: asyncpg sees that in its state."""
     send, refused = batch.Batch.send, []
 
     async def refuse_once(self: batch.Batch, *known: object) -> object:
