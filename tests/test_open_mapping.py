@@ -83,7 +83,7 @@ def test_options_follow_the_url() -> None:
         ("sqlite://host/a.db", "names a host"),
         ("memory://name", "takes no name"),
         ("memory://?a=1", "has no option 'a'"),
-        ("sqlite:a.db?polling=1", "has no option 'polling' \\(known: poll_interval\\)"),
+        ("sqlite:a.db?polling=1", "has no option 'polling' \\(known: poll_interval, history\\)"),
         ("sqlite:a.db?poll_interval=often", "could not convert"),
         ("sqlite:a.db?poll_interval=-1", "above 0"),
         (
@@ -112,5 +112,5 @@ def test_a_data_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_unknown_reads_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match="only 'server' is known"):
+    with pytest.raises(ConfigurationError, match="'server' or 'replica'"):
         open_mapping("memory://", reads="sometimes")

@@ -22,7 +22,7 @@ from kv_dict.errors import (
     Unavailable,
     Unsupported,
 )
-from kv_dict.mapping import RemoteKVMapping
+from kv_dict.mapping import Change, RemoteKVMapping, Version
 from kv_dict.profiles import open_mapping
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Backend",
+    "Change",
     "ClosedError",
     "ConfigurationError",
     "ConflictError",
@@ -51,6 +52,7 @@ __all__ = [
     "SQLiteBackend",
     "Unavailable",
     "Unsupported",
+    "Version",
     "open_mapping",
 ]
 

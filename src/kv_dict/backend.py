@@ -16,18 +16,28 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from kv_dict.errors import ClosedError
+from kv_dict.errors import ClosedError, ConfigurationError, Unsupported
 from kv_dict.model import DeletePrefix, Entry, Operation, Revision, Snapshot, WatchEvent
 
 __all__ = [
+    "NO_HISTORY",
     "Backend",
     "Capabilities",
     "SynchronousDriverBackend",
     "SynchronousFace",
+    "check_history",
     "check_operations",
     "prefix_end",
 ]
+
+NO_HISTORY: Final = (
+    "only the present values are kept here; memory, SQLite and PostgreSQL keep earlier ones with "
+    "history=N, NATS in a bucket made with a history, Redis does not"
+)
+
+_MOST_KEPT: Final = 1_000_000
 
 _retain_lock = threading.Lock()  # held over a fork, so that no child inherits it locked
 os.register_at_fork(
@@ -87,6 +97,10 @@ class SynchronousFace(ABC):
         self, operations: Sequence[Operation], *, timeout: float
     ) -> tuple[Revision | None, ...]:
         """See `Backend.commit`."""
+
+    def history(self, key: str, *, timeout: float) -> tuple[Entry, ...]:
+        """See `Backend.history`."""
+        raise Unsupported(NO_HISTORY)
 
     @abstractmethod
     def ping(self, *, timeout: float) -> None:
@@ -204,17 +218,29 @@ class Backend(ABC):
     def watch(self, prefix: str) -> AsyncGenerator[WatchEvent, None]:
         """Follow every entry whose key starts with `prefix`, by any writer, for ever.
 
-        First every present entry as an `Entry` and then `Synced`; afterwards an `Entry` for each
-        put and a `Deletion` for each key that went. A state that was soon replaced may be left
-        out, the last state never is. A consumer that is slow costs bounded memory: what it missed
-        is merged by key.
+        First a `Snapshot`, then `Changes` as they happen, and another `Snapshot` whenever what has
+        changed is not known: after the connection was lost, when the consumer was too slow, when
+        the store was made anew. A state that was soon replaced may be left out, the last state
+        never is. A consumer that is slow costs bounded memory: what it missed is merged by key.
 
-        When the store cannot be followed it yields `Stale` once, repairs the connection by itself,
-        yields what differs from what it had delivered (deletions included), and `Synced` again.
+        While the store cannot be followed it yields `Stale`, once, and repairs the connection by
+        itself; the next `Snapshot` says that it is followed again.
 
         Close the generator (``contextlib.aclosing``) to release what it holds. It raises
         `ClosedError` once the backend is closed.
         """
+
+    async def history(self, key: str, *, timeout: float) -> tuple[Entry, ...]:
+        """Return the values that `key` had, oldest first, as far back as the store keeps them.
+
+        Deletions are left out. Empty for a key that never had a value, or none that is kept.
+
+        Raises
+        ------
+        Unsupported
+            The store keeps no earlier values.
+        """
+        raise Unsupported(f"{self.url}: {NO_HISTORY}")
 
     @abstractmethod
     async def ping(self, *, timeout: float) -> None:
@@ -272,11 +298,23 @@ class SynchronousDriverBackend(Backend):
 
         return await asyncio.to_thread(self.synchronous.commit, operations, timeout=timeout)
 
+    async def history(self, key: str, *, timeout: float) -> tuple[Entry, ...]:  # noqa: D102
+        return self.synchronous.history(key, timeout=timeout)
+
     async def ping(self, *, timeout: float) -> None:  # noqa: D102
         self.synchronous.ping(timeout=timeout)
 
     async def close(self) -> None:  # noqa: D102
         self.synchronous.close()
+
+
+def check_history(history: int) -> int:
+    """Return how many values of each key to keep; ConfigurationError if that is no such number."""
+    if type(history) is not int or not 0 <= history <= _MOST_KEPT:
+        raise ConfigurationError(
+            f"history={history!r}: how many values of each key to keep, from 0 to {_MOST_KEPT}"
+        )
+    return history
 
 
 def check_operations(operations: Sequence[Operation]) -> None:

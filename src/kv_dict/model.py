@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 __all__ = [
     "ABSENT",
     "Absent",
+    "Changes",
     "Delete",
     "DeletePrefix",
     "Deletion",
@@ -23,7 +24,6 @@ __all__ = [
     "Revision",
     "Snapshot",
     "Stale",
-    "Synced",
     "WatchEvent",
 ]
 
@@ -82,10 +82,14 @@ class Snapshot:
         In order of their keys (by code point).
     revision : Revision or None
         The point in the store's order, where it has one: everything up to it is included.
+    asked : float or None
+        `time.monotonic` when the store was asked: all that was acknowledged before is included.
+        Always there in a watch.
     """
 
     entries: tuple[Entry, ...]
     revision: Revision | None = None
+    asked: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +132,25 @@ class Deletion:
 
 
 @dataclass(frozen=True, slots=True)
-class Synced:
-    """Watch event: all that was in the store when the watch (re)connected has been delivered."""
+class Changes:
+    """Watch event: what was put and what went, in order; one commit is not cut in two if possible.
+
+    Attributes
+    ----------
+    events : tuple of Entry or Deletion
+        The last state of each key that changed; earlier ones may be left out.
+    asked : float or None
+        `time.monotonic` when the store was asked for these states; None where it pushed them by
+        itself, in the order of their revisions.
+    """
+
+    events: tuple[Entry | Deletion, ...]
+    asked: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """Watch event: the store cannot be followed for now; a `Synced` says when that is over.
+    """Watch event: the store cannot be followed for now; a `Snapshot` says when that is over.
 
     Attributes
     ----------
@@ -148,4 +164,8 @@ class Stale:
     reason: str
 
 
-WatchEvent: TypeAlias = Entry | Deletion | Synced | Stale
+WatchEvent: TypeAlias = Snapshot | Changes | Stale
+
+
+class Synced:  # until every backend is converted
+    pass

@@ -9,7 +9,7 @@ from typing import Final
 from kv_dict.backend import Backend
 from kv_dict.errors import ConfigurationError
 from kv_dict.mapping import RemoteKVMapping
-from kv_dict.mapping.portal import face_of
+from kv_dict.portal import face_of
 
 __all__ = ["DEFAULT_ENTRY_POINT", "default_path", "open_mapping"]
 
@@ -35,8 +35,9 @@ def open_mapping(
         the user's data folder, which is made when it is not there.
     entry_point : str, optional
         The scope within the store; ``"md"`` unless ``KV_DICT_ENTRY_POINT`` says otherwise.
-    reads : {"server"}, optional
-        As for `RemoteKVMapping`.
+    reads : {"server", "replica"}, optional
+        As for `RemoteKVMapping`: from a local copy that is kept live, or from the store each time.
+        Without a target ``"replica"``, with a URL ``"server"``.
 
     Returns
     -------
@@ -62,7 +63,9 @@ def open_mapping(
     if entry_point is None:
         entry_point = os.environ.get("KV_DICT_ENTRY_POINT") or DEFAULT_ENTRY_POINT
     backend = _default_backend() if url is None else _backend(url)
-    mapping = RemoteKVMapping(backend, entry_point, reads=reads or "server")
+    if reads is None:
+        reads = "replica" if target is None else "server"
+    mapping = RemoteKVMapping(backend, entry_point, reads=reads)
     try:
         face_of(backend).ping(timeout=mapping.timeout)
     except BaseException:

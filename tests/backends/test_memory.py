@@ -15,8 +15,8 @@ import pytest
 
 from kv_dict import ConfigurationError, InMemoryAsyncBackend, RemoteKVMapping
 from kv_dict.backends import memory
-from kv_dict.model import Delete, Entry, Put
-from kv_dict.testing import BackendConformance, RawStore
+from kv_dict.model import Changes, Delete, Put, Snapshot
+from kv_dict.testing import BackendConformance, RawStore, Watching
 
 
 class RawMemory(RawStore):
@@ -56,22 +56,17 @@ def test_an_overflowing_watch_compares_with_a_snapshot(monkeypatch: pytest.Monke
         backend = InMemoryAsyncBackend()
         await backend.commit([Put("k00", b"first"), Put("k99", b"first")], timeout=1)
         async with aclosing(backend.watch("")) as events:
-            state = {}
-            for _ in range(3):  # two entries, synced
-                event = await anext(events)
-                if isinstance(event, Entry):
-                    state[event.key] = event.value
+            watching = Watching(backend, "")  # adds up what it is given
+            watching.take(await anext(events))
+            assert watching.state == {"k00": b"first", "k99": b"first"}
             await backend.commit([Put(f"k{n:02}", b"second") for n in range(50)], timeout=1)
             await backend.commit([Delete("k99")], timeout=1)
             (watcher,) = backend._memory._watchers
             assert watcher.pending is None
-            while len(state) < 50 or "k99" in state:
-                event = await anext(events)
-                if isinstance(event, Entry):
-                    state[event.key] = event.value
-                else:
-                    del state[event.key]
-        assert state == {f"k{n:02}": b"second" for n in range(50)}
+            event = await anext(events)
+            assert isinstance(event, Snapshot)
+            watching.take(event)
+        assert watching.state == {f"k{n:02}": b"second" for n in range(50)}
         assert backend._memory._watchers == set()
 
     asyncio.run(asyncio.wait_for(work(), 10))
@@ -139,7 +134,7 @@ def test_a_busy_loop_is_told_once_however_much_there_is_to_tell() -> None:
                 backend.synchronous.commit([Put("k", str(n).encode())], timeout=1)
             assert len(asyncio.get_running_loop()._ready) <= before + 1
             event = await anext(events)
-            assert isinstance(event, Entry)
-            assert event.value == b"999"
+            assert isinstance(event, Changes)
+            assert [change.value for change in event.events] == [b"999"]
 
     asyncio.run(asyncio.wait_for(work(), 10))

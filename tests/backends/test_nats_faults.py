@@ -29,8 +29,8 @@ from kv_dict import (
 )
 from kv_dict.backends import open_backend
 from kv_dict.backends.nats.spelling import below, read_name, spell
-from kv_dict.mapping.portal import face_of
-from kv_dict.model import ABSENT, Delete, DeletePrefix, Put, Stale, Synced
+from kv_dict.model import ABSENT, Delete, DeletePrefix, Put, Stale
+from kv_dict.portal import face_of
 from kv_dict.testing.servers.nats import NatsServer
 from kv_dict.testing.servers.process import free_port
 from kv_dict.testing.watching import Watching
@@ -440,7 +440,7 @@ def test_a_purged_stream_subject_is_noticed(nats_url: str, bucket: str) -> None:
             await watching.until_synced()
             await raw_call(nats_url, purge)
             await watching.until_state({"b": b"1"})
-            assert watching.count(Synced) == 1
+            assert watching.count(Snapshot) == 1
             assert watching.count(Stale) == 0
         await backend.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kv_dict.mapping.portal import face_of
+from kv_dict.portal import face_of
 from kv_dict.testing import BackendConformance, RawStore
 from kv_dict.testing.raw.postgres import Elsewhere, RawPostgres
 

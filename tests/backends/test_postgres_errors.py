@@ -11,8 +11,8 @@ from asyncpg.exceptions import InternalClientError
 
 from kv_dict import ConfigurationError, EncodeError, PostgresBackend, RemoteKVMapping, Unavailable
 from kv_dict.backends.postgres import batch
-from kv_dict.mapping.portal import face_of
 from kv_dict.model import Put
+from kv_dict.portal import face_of
 from kv_dict.testing.raw.postgres import Elsewhere
 
 

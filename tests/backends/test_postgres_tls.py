@@ -17,7 +17,7 @@ import trustme
 
 from kv_dict import ConfigurationError, RemoteKVMapping, Unavailable
 from kv_dict.backends import open_backend
-from kv_dict.mapping.portal import face_of
+from kv_dict.portal import face_of
 from kv_dict.testing import Watching
 
 SSL_REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")

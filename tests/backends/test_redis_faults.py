@@ -34,7 +34,7 @@ from kv_dict import (
     open_mapping,
 )
 from kv_dict.backends.redis.resp import NOTHING, ErrorReply, Push, Reader
-from kv_dict.model import ABSENT, Delete, DeletePrefix, Put, Stale, Synced
+from kv_dict.model import ABSENT, Delete, DeletePrefix, Put, Stale
 from kv_dict.testing import Watching
 from kv_dict.testing.proxy import FaultProxy
 from kv_dict.testing.servers.process import free_port
@@ -532,7 +532,7 @@ def test_a_watch_sees_expiry_flush_rename_and_scripts(redis_url: str, client: re
             client.rpush("p:d", "1")
             await watching.until_state({})
             assert watching.count(Stale) == 0
-            assert watching.count(Synced) == 1
+            assert watching.count(Snapshot) == 1
         await backend.close()
 
     asyncio.run(work())

@@ -18,9 +18,10 @@ from kv_dict import (
     SQLiteBackend,
 )
 from kv_dict.backend import Capabilities
-from kv_dict.mapping.portal import face_of
 from kv_dict.model import Entry as StoredEntry
 from kv_dict.model import Operation, Put, Revision, Snapshot, WatchEvent
+from kv_dict.portal import face_of
+from kv_dict.replica import replica as replica_module
 from kv_dict.testing.raw.nats import RawNats
 from kv_dict.testing.raw.postgres import Elsewhere
 
@@ -116,11 +117,11 @@ def shared_nats(nats_url: str) -> Iterator[Shared]:
     raw.close()
 
 
-@pytest.fixture(params=["memory", "sqlite", "asynchronous", "redis", "postgres", "nats"])
+@pytest.fixture(params=["memory", "replica", "sqlite", "asynchronous", "redis", "postgres", "nats"])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
     """An empty store of each kind; kept open for the whole test."""
     made: Backend
-    if request.param == "memory":
+    if request.param in ("memory", "replica"):
         made = InMemoryAsyncBackend()
     elif request.param == "sqlite":
         made = SQLiteBackend(tmp_path / "md.db")
@@ -134,33 +135,43 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]
 
 
 @pytest.fixture
-def md(backend: Backend) -> Iterator[RemoteKVMapping]:
+def reads(request: pytest.FixtureRequest, backend: Backend) -> str:
+    """Where the reads of mappings on `backend` are answered."""
+    return "replica" if "replica" in request.node.name else "server"
+
+
+@pytest.fixture
+def md(backend: Backend, reads: str) -> Iterator[RemoteKVMapping]:
     """The mapping under test."""
-    with RemoteKVMapping(backend, "ep1") as mapping:
+    with RemoteKVMapping(backend, "ep1", reads=reads) as mapping:
         yield mapping
 
 
 @pytest.fixture
-def other(backend: Backend) -> Iterator[RemoteKVMapping]:
+def other(backend: Backend, reads: str) -> Iterator[RemoteKVMapping]:
     """A second mapping on the same items, which shares no state with `md` but the store."""
-    with RemoteKVMapping(backend, "ep1") as mapping:
+    with RemoteKVMapping(backend, "ep1", reads=reads) as mapping:
         yield mapping
 
 
 @pytest.fixture(params=[":", None], ids=["sep", "flat"])
-def sep_md(request: pytest.FixtureRequest, backend: Backend) -> Iterator[RemoteKVMapping]:
+def sep_md(
+    request: pytest.FixtureRequest, backend: Backend, reads: str
+) -> Iterator[RemoteKVMapping]:
     """A mapping of each layout."""
-    with RemoteKVMapping(backend, "ep1", request.param) as mapping:
+    with RemoteKVMapping(backend, "ep1", request.param, reads=reads) as mapping:
         yield mapping
 
 
 @pytest.fixture
 def put(backend: Backend) -> Callable[[dict[str, bytes]], None]:
-    """Write stored keys behind the mapping's back."""
+    """Write stored keys behind the mapping's back; reads see them from there on."""
 
     def write(entries: dict[str, bytes]) -> None:
         operations = [Put(key, value) for key, value in entries.items()]
         asyncio.run(backend.commit(operations, timeout=5))
+        for replica in replica_module._shared.get(backend, {}).values():
+            replica.sync(5)
 
     return write
 

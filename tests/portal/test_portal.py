@@ -15,9 +15,9 @@ from kv_dict import (
     OutcomeUnknown,
     RemoteKVMapping,
     Unavailable,
+    portal,
 )
 from kv_dict.backend import Backend, Capabilities
-from kv_dict.mapping import portal
 from kv_dict.model import Entry, Operation, Revision, Snapshot, WatchEvent
 
 

@@ -6,21 +6,24 @@ import bisect
 import os
 import time
 import weakref
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Final, TypeVar
 
 from kv_dict.backend import (
+    NO_HISTORY,
     Capabilities,
     SynchronousDriverBackend,
     SynchronousFace,
+    check_history,
     check_operations,
     prefix_end,
 )
-from kv_dict.backends.delivered import Delivered
-from kv_dict.errors import ConfigurationError, ConflictError, Unavailable
+from kv_dict.errors import ConfigurationError, ConflictError, Unavailable, Unsupported
 from kv_dict.locks import Turn
 from kv_dict.model import (
     ABSENT,
+    Changes,
     Delete,
     DeletePrefix,
     Deletion,
@@ -29,7 +32,6 @@ from kv_dict.model import (
     Put,
     Revision,
     Snapshot,
-    Synced,
     WatchEvent,
 )
 
@@ -52,6 +54,12 @@ class InMemoryAsyncBackend(SynchronousDriverBackend):
     Thread-safe. A forked child gets a copy that goes its own way. What is stored lives as long as
     the backend object, whether mappings on it are open or closed.
 
+    Parameters
+    ----------
+    history : int
+        How many values of each key are kept for `RemoteKVMapping.history`, the present one
+        included; 0 for none.
+
     Examples
     --------
     >>> from kv_dict import RemoteKVMapping
@@ -61,8 +69,8 @@ class InMemoryAsyncBackend(SynchronousDriverBackend):
     {'user': {'name': 'Ada'}}
     """
 
-    def __init__(self) -> None:
-        self._memory = _Memory(self)
+    def __init__(self, *, history: int = 0) -> None:
+        self._memory = _Memory(self, check_history(history))
         _stores[id(self)] = self
 
     @property
@@ -85,24 +93,17 @@ class InMemoryAsyncBackend(SynchronousDriverBackend):
     async def watch(self, prefix: str) -> AsyncGenerator[WatchEvent, None]:
         self.check_open()
         watcher = _Watcher(prefix)
-        delivered = Delivered()
-        entries: Sequence[Entry] = self._memory.add_watcher(watcher)
+        news: WatchEvent = self._memory.add_watcher(watcher)
         try:
-            for change in delivered.difference(entries):
-                yield change
-            yield Synced()
             while True:
+                yield news
                 await watcher.wake.wait()
-                self.check_open()
                 pending = self._memory.take(watcher)
+                self.check_open()  # after taking: what is nudged from here on wakes the next wait
                 if pending is None:
-                    changes = delivered.difference(
-                        self._memory.snapshot(prefix, timeout=_PATIENCE).entries
-                    )
+                    news = self._memory.snapshot(prefix, timeout=_PATIENCE)
                 else:
-                    changes = delivered.changes(pending)
-                for change in changes:
-                    yield change
+                    news = Changes(tuple(pending))
         finally:
             self._memory.remove_watcher(watcher)
 
@@ -157,8 +158,10 @@ class _Watcher:
 
 
 class _Memory(SynchronousFace):
-    def __init__(self, owner: InMemoryAsyncBackend) -> None:
+    def __init__(self, owner: InMemoryAsyncBackend, history: int) -> None:
         self._owner = owner
+        self._kept = history
+        self._history: dict[str, deque[Entry]] = {}
         self._turn = Turn()
         self._entries: dict[str, Entry] = {}
         self._keys: list[str] = []  # sorted
@@ -178,15 +181,18 @@ class _Memory(SynchronousFace):
         return self._in_turn(select, timeout)
 
     def snapshot(self, prefix: str, *, timeout: float) -> Snapshot:
-        return self._in_turn(
-            lambda _: Snapshot(tuple(self._under(prefix)), self._revision), timeout
-        )
+        return self._in_turn(lambda _: self._snapshot(prefix), timeout)
 
     def commit(
         self, operations: Sequence[Operation], *, timeout: float
     ) -> tuple[Revision | None, ...]:
         check_operations(operations)
         return self._in_turn(lambda _: self._commit(operations), timeout)
+
+    def history(self, key: str, *, timeout: float) -> tuple[Entry, ...]:
+        if not self._kept:
+            raise Unsupported(f"memory://: {NO_HISTORY}")
+        return self._in_turn(lambda _: tuple(self._history.get(key, ())), timeout)
 
     def ping(self, *, timeout: float) -> None:
         self._owner.check_open()
@@ -202,12 +208,12 @@ class _Memory(SynchronousFace):
 
     # -- watches -------------------------------------------------------------------------------
 
-    def add_watcher(self, watcher: _Watcher) -> Sequence[Entry]:
+    def add_watcher(self, watcher: _Watcher) -> Snapshot:
         """Begin to follow; return what is there at that point."""
 
-        def add(_: float) -> Sequence[Entry]:
+        def add(_: float) -> Snapshot:
             self._watchers.add(watcher)
-            return self._under(watcher.prefix)
+            return self._snapshot(watcher.prefix)
 
         return self._in_turn(add, _PATIENCE)
 
@@ -242,6 +248,9 @@ class _Memory(SynchronousFace):
             watcher.tell(events)
         return tuple(revisions)
 
+    def _snapshot(self, prefix: str) -> Snapshot:
+        return Snapshot(tuple(self._under(prefix)), self._revision, time.monotonic())
+
     def _under(self, prefix: str) -> list[Entry]:
         end = prefix_end(prefix)
         first = bisect.bisect_left(self._keys, prefix)
@@ -261,6 +270,8 @@ class _Memory(SynchronousFace):
         if put.key not in self._entries:
             bisect.insort(self._keys, put.key)
         entry = self._entries[put.key] = Entry(put.key, put.value, self._revision, now)
+        if self._kept:
+            self._history.setdefault(put.key, deque(maxlen=self._kept)).append(entry)
         return entry
 
     def _delete(self, key: str, now: float) -> Deletion:

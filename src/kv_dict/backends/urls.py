@@ -67,8 +67,7 @@ def _open_memory(parts: SplitResult, options: dict[str, str]) -> Backend:
             "memory:// takes no name: every one is a new, empty store; to share one in a process, "
             "pass the same InMemoryAsyncBackend to each mapping"
         )
-    _refuse_unknown("memory", options, {})
-    return InMemoryAsyncBackend()
+    return InMemoryAsyncBackend(**_refuse_unknown("memory", options, {"history": int}))
 
 
 def _open_sqlite(parts: SplitResult, options: dict[str, str]) -> Backend:
@@ -86,7 +85,7 @@ def _open_sqlite(parts: SplitResult, options: dict[str, str]) -> Backend:
         path = "/" + path.lstrip("/")
     if not path:
         raise ConfigurationError("sqlite:// needs a file: sqlite:///path/to/file.db")
-    converted = _refuse_unknown("sqlite", options, {"poll_interval": float})
+    converted = _refuse_unknown("sqlite", options, {"poll_interval": float, "history": int})
     return SQLiteBackend(Path(path), **converted)
 
 

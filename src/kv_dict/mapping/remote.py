@@ -18,12 +18,13 @@ from kv_dict.keys import KeySpace, check_key
 from kv_dict.mapping.arithmetic import adding
 from kv_dict.mapping.bulk import Drain, Offer, caller, copier, marks
 from kv_dict.mapping.container import Container, plain
+from kv_dict.mapping.following import Following
 from kv_dict.mapping.retry import attempts
 from kv_dict.mapping.scope import Scope
 from kv_dict.mapping.showing import Showing
 from kv_dict.mapping.stored import Stored
+from kv_dict.mapping.subscriptions import Subscriptions
 from kv_dict.mapping.views import RemoteItems, RemoteKeys, RemoteValues, listing
-from kv_dict.model import DeletePrefix, Operation
 
 __all__ = ["RemoteKVMapping"]
 
@@ -31,7 +32,7 @@ _MISSING: Final = object()
 _LONGEST_TIMEOUT: Final = 86_400
 
 
-class RemoteKVMapping(Showing, MutableMapping[str, Any]):
+class RemoteKVMapping(Showing, Following, MutableMapping[str, Any]):
     """A dictionary whose items live in a store that others may use at the same time.
 
     Behaves as a dict: every operation of one is here and gives the same results. The differences
@@ -53,10 +54,15 @@ class RemoteKVMapping(Showing, MutableMapping[str, Any]):
         the literal beginning of each stored key.
     json_encoder, json_decoder : callable, optional
         Functions of value to JSON text and back, in place of the built-in codec.
-    reads : {"server"}
-        ``"server"``: each read asks the store.
+    reads : {"server", "replica"}
+        ``"server"``: each read asks the store. ``"replica"``: reads are answered by a local copy,
+        which a watch keeps live, in a microsecond and during an outage too (`stale_since`). One's
+        own writes are seen at once, those of others as fast as the store tells; after `sync`, all.
     timeout : float
         Seconds after which any operation gives up, with an error that says what is known.
+    on_outage : {"fail", "continue"}
+        What a write does when the store is away: raise, or, with a replica, wait in this process
+        until it is back. See :doc:`/explanations/outages`.
 
     Raises
     ------
@@ -105,19 +111,34 @@ class RemoteKVMapping(Showing, MutableMapping[str, Any]):
         json_decoder: Callable[[str], Any] | None = None,
         reads: str = "server",
         timeout: float = 5.0,
+        on_outage: str = "fail",
     ) -> None:
         if not isinstance(backend, Backend):
             raise TypeError(
                 f"backend must be a Backend, such as SQLiteBackend(path), not "
                 f"{type(backend).__name__}; open_mapping() takes a URL"
             )
-        if reads != "server":
-            raise ConfigurationError(f"reads={reads!r}: only 'server' is known")
+        if reads not in ("server", "replica"):
+            raise ConfigurationError(f"reads={reads!r}: 'server' or 'replica'")
+        if on_outage not in ("fail", "continue"):
+            raise ConfigurationError(f"on_outage={on_outage!r}: 'fail' or 'continue'")
+        if on_outage == "continue" and reads != "replica":
+            raise ConfigurationError(
+                "on_outage='continue' needs reads='replica', to read meanwhile"
+            )
         custom = json_encoder is not None or json_decoder is not None
         codec: Codec = CustomCodec(json_encoder, json_decoder) if custom else JSONCodec()
-        self._scope = Scope(backend, KeySpace(entry_point, sep), codec, _checked_timeout(timeout))
-        self._reads = reads
         self._coders = json_encoder, json_decoder
+        self._on_outage = on_outage
+        self._scope = Scope(
+            backend,
+            KeySpace(entry_point, sep),
+            codec,
+            _checked_timeout(timeout),
+            local=reads == "replica",
+            holds_back=on_outage == "continue",
+        )
+        self._subscriptions = Subscriptions(self._scope)
 
     @property
     def backend(self) -> Backend:
@@ -136,8 +157,8 @@ class RemoteKVMapping(Showing, MutableMapping[str, Any]):
 
     @property
     def reads(self) -> str:
-        """Where reads are answered."""
-        return self._reads
+        """Where reads are answered: ``"server"`` or ``"replica"``."""
+        return "replica" if self._scope.local else "server"
 
     @property
     def timeout(self) -> float:
@@ -156,20 +177,20 @@ class RemoteKVMapping(Showing, MutableMapping[str, Any]):
             if offer.holds_for(self, key, caller()):
                 return offer.items.pop(key)
             marks.offer = None
-        stored = self._scope.load(check_key(key))
+        stored = self._scope.read(check_key(key))
         if not stored:
             raise KeyError(key)
         return self._scope.live(stored, stored.value())
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return ``self[key]``, or `default` if there is none."""
-        stored = self._scope.load(check_key(key))
+        stored = self._scope.read(check_key(key))
         return self._scope.live(stored, stored.value()) if stored else default
 
     def __contains__(self, key: object) -> bool:
         hash(key)  # as a dict: what is not hashable is a TypeError
         try:
-            return bool(self._scope.load(check_key(key)))
+            return bool(self._scope.read(check_key(key)))
         except (TypeError, EncodeError):
             if isinstance(key, str) and key.isascii():
                 raise
@@ -226,27 +247,22 @@ class RemoteKVMapping(Showing, MutableMapping[str, Any]):
         Takes what `dict.update` takes: a mapping, pairs, keyword arguments.
         """
         items = {check_key(key): value for key, value in _as_dict(other, more).items()}
-        operations: list[Operation] = []
-        for key, value in items.items():
-            operations += self._scope.assignment(key, value)
-        if operations:
-            self._scope.commit(operations)
+        if items:
+            self._scope.assign(items)
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         """Return ``self[key]``, after storing `default` there if it was missing; atomic."""
         check_key(key)
 
         def put(timeout: float) -> Stored:
-            for left in attempts(timeout, f"md[{key!r}]"):
-                stored = self._scope.load(key, left())
+            for stored, left in self._scope.versions(key, timeout):
                 if stored:
                     break
                 operations = stored.replacement(default)
                 try:
-                    stored = stored.after(operations, self._scope.commit(operations, left()))
+                    return stored.after(operations, self._scope.commit(operations, left()))
                 except ConflictError:
                     continue
-                break
             return stored
 
         stored = self._scope.in_turn(key, put)
@@ -265,8 +281,7 @@ class RemoteKVMapping(Showing, MutableMapping[str, Any]):
         """Remove a checked key, and return what `take` made of it before."""
 
         def remove(timeout: float) -> Any:
-            for left in attempts(timeout, f"md[{key!r}]"):
-                stored = self._scope.load(key, left())
+            for stored, left in self._scope.versions(key, timeout):
                 if not stored:
                     raise KeyError(key)
                 taken = take(stored)
@@ -289,13 +304,14 @@ class RemoteKVMapping(Showing, MutableMapping[str, Any]):
             try:
                 self._scope.commit(last.removal(), left())
             except ConflictError:
+                self._scope.sync(left())
                 continue
             break
         return last.key, value
 
     def clear(self) -> None:
         """Remove every item of this entry point, in one atomic step."""
-        self._scope.commit([DeletePrefix(self._scope.space.prefix)])
+        self._scope.clear()
 
     def transform(self, key: str, function: Callable[[Any], Any], default: Any = _MISSING) -> Any:
         """Replace a value by what a function makes of it, atomically.
@@ -330,19 +346,17 @@ class RemoteKVMapping(Showing, MutableMapping[str, Any]):
         check_key(key)
 
         def replace(timeout: float) -> Any:
-            for left in attempts(timeout, f"md[{key!r}]"):
-                stored = self._scope.load(key, left())
+            for stored, left in self._scope.versions(key, timeout):
                 if not stored and default is _MISSING:
                     raise KeyError(key)
                 new = function(stored.value() if stored else plain(default))
                 operations = stored.replacement(new)
                 try:
-                    if operations:
-                        stored = stored.after(operations, self._scope.commit(operations, left()))
+                    revisions = self._scope.commit(operations, left()) if operations else ()
                 except ConflictError:
                     continue
                 break
-            return stored.value()
+            return stored.after(operations, revisions).value()
 
         return self._scope.in_turn(key, replace)
 
@@ -409,22 +423,14 @@ class RemoteKVMapping(Showing, MutableMapping[str, Any]):
     def __reduce__(self) -> tuple[Any, ...]:
         encoder, decoder = self._coders
         state = (self.backend, self.entry_point, self.sep, encoder, decoder)
-        return _reopen, (type(self), *state, self.reads, self.timeout)
+        return _reopen, (type(self), *state, self.reads, self.timeout, self._on_outage)
 
     # -- life ------------------------------------------------------------------------------------
-
-    @property
-    def stale_since(self) -> float | None:
-        """When reads stopped following the store, as seconds since the epoch; None: they do."""
-        return None  # each read asks the store
-
-    def sync(self) -> None:
-        """Return when reads see everything that was acknowledged anywhere before this call."""
-        self._scope.check_open()  # each read asks the store, so there is nothing to wait for
 
     def close(self) -> None:
         """Release the mapping, and close the backend if no other mapping uses it. Idempotent."""
         self._scope.close()
+        self._subscriptions.close()
 
     def __enter__(self) -> Self:
         self._scope.check_open()
@@ -447,6 +453,8 @@ class RemoteKVMapping(Showing, MutableMapping[str, Any]):
                 stacklevel=2,
                 source=self,
             )
+        if scope is not None:
+            scope.abandon()
 
 
 def _checked_timeout(seconds: float) -> float:
@@ -478,6 +486,7 @@ def _reopen(
     decoder: Any,
     reads: str,
     timeout: float,
+    on_outage: str,
 ) -> RemoteKVMapping:
     """Unpickle a mapping: a new one, connected to the same store."""
     return kind(
@@ -488,4 +497,5 @@ def _reopen(
         json_decoder=decoder,
         reads=reads,
         timeout=timeout,
+        on_outage=on_outage,
     )

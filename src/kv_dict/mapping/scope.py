@@ -2,21 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any, Final, NamedTuple, TypeVar
 
 from kv_dict.backend import Backend
 from kv_dict.codec import Codec
-from kv_dict.errors import ClosedError, DecodeError, Unavailable
+from kv_dict.errors import (
+    ClosedError,
+    ConflictError,
+    DecodeError,
+    KVDictError,
+    OutcomeUnknown,
+    Unavailable,
+    Unsupported,
+)
 from kv_dict.keys import KeySpace
 from kv_dict.locks import Turn
-from kv_dict.mapping.portal import face_of
+from kv_dict.mapping.retry import attempts
 from kv_dict.mapping.stored import Stored, group
-from kv_dict.model import DeletePrefix, Entry, Operation, Put, Revision
+from kv_dict.model import ABSENT, Delete, DeletePrefix, Entry, Operation, Put, Revision
+from kv_dict.portal import face_of
+from kv_dict.replica import Replica
 
-__all__ = ["Scope"]
+__all__ = ["Scope", "Version"]
 
 _Result = TypeVar("_Result")
+
+_AWAY_TIMEOUT: Final = 0.3
+"""Seconds that a write which may be held back waits for a store that is known to be away."""
+
+
+class Version(NamedTuple):
+    """A value that an item had.
+
+    Attributes
+    ----------
+    value : object
+        Plain and detached.
+    time : float or None
+        When it was written, in seconds since the epoch.
+    revision : int, str or bytes
+        The store's token of it.
+    """
+
+    value: Any
+    time: float | None
+    revision: Revision
 
 
 class Scope:
@@ -32,9 +65,27 @@ class Scope:
         How values are.
     timeout : float
         Seconds for each operation that is not given its own.
+    holds_back : bool
+        Whether a write that the store cannot be asked for waits until it is back.
+
+    Attributes
+    ----------
+    local : bool
+        Whether reads are answered by a replica.
+    replica : Replica or None
+        What follows the store, for reads or for subscriptions.
     """
 
-    def __init__(self, backend: Backend, space: KeySpace, codec: Codec, timeout: float) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        space: KeySpace,
+        codec: Codec,
+        timeout: float,
+        *,
+        local: bool = False,
+        holds_back: bool = False,
+    ) -> None:
         self.backend = backend
         self.space = space
         self.codec = codec
@@ -43,41 +94,89 @@ class Scope:
         self._turns: dict[str, Turn] = {}
         self._face = face_of(backend)
         self._warned: dict[str, Revision] = {}
+        self.local = local
+        self._holds_back = holds_back
+        self.replica: Replica | None = None
+        self._following: Replica
         backend.retain()
+        if local:
+            try:
+                self.follow()
+            except BaseException:
+                self.close()
+                raise
 
     def __str__(self) -> str:
         return f"entry_point={self.space.entry_point!r}, backend={self.backend.url!r}"
 
     # -- reading ---------------------------------------------------------------------------------
 
+    def read(self, key: str, timeout: float | None = None) -> Stored:
+        """Return what reads see of a checked key: the replica's entries, or the store's."""
+        replica = self.replica
+        if not self.local or replica is None:
+            return self.load(key, timeout)
+        self.check_open()
+        if replica.asleep:
+            replica.open(self.timeout if timeout is None else timeout)
+        return Stored(key, replica.groups.get(key, ()), self.space, self.codec)
+
     def load(self, key: str, timeout: float | None = None) -> Stored:
         """Return what the store holds of a checked key now; falsy if nothing."""
         self.check_open()
         timeout = self.timeout if timeout is None else timeout
-        stored_key = self.space.spell(key)
-        entries: tuple[Entry, ...]
-        if self.space.sep is None:
-            entry = self._face.read(stored_key, timeout=timeout)
-            entries = () if entry is None else (entry,)
-        else:
-            entries = self._face.read_tree(stored_key, self.space.sep, timeout=timeout).entries
+        asked = time.monotonic()
+        try:
+            entries = self._ask(self.space.spell(key), timeout)
+        except Unavailable:
+            if self._holds_back:  # what it shows is what its writes are made on
+                return self.read(key)
+            raise
+        if self.replica is not None:
+            self.replica.answered(key, entries, asked)
         return Stored(key, entries, self.space, self.codec)
 
-    def readable(self, timeout: float | None = None) -> list[tuple[Stored, Any]]:
-        """Return what the store holds of every key that can be decoded, in order of the keys.
+    def _ask(self, stored_key: str, timeout: float) -> tuple[Entry, ...]:
+        if self.space.sep is not None:
+            return self._face.read_tree(stored_key, self.space.sep, timeout=timeout).entries
+        entry = self._face.read(stored_key, timeout=timeout)
+        return () if entry is None else (entry,)
 
-        From one snapshot; each with its value, new plain data.
+    def versions(self, key: str, timeout: float) -> Iterator[tuple[Stored, Callable[[], float]]]:
+        """Yield a key as reads see it, and then, after each conflict, as the store has it.
+
+        Each with a function that tells the seconds left; ConflictError when none are.
         """
-        self.check_open()
-        timeout = self.timeout if timeout is None else timeout
-        snapshot = self._face.snapshot(self.space.prefix, timeout=timeout)
+        first = True
+        for left in attempts(timeout, f"md[{key!r}]"):
+            yield (self.read if first else self.load)(key, left()), left
+            first = False
+
+    def readable(self, timeout: float | None = None) -> list[tuple[Stored, Any]]:
+        """Return what reads see of every key that can be decoded, in order of the keys.
+
+        As of one point in time; each with its value, new plain data.
+        """
         readable = []
-        for stored in group(snapshot.entries, self.space, self.codec):
+        for stored in self._everything(self.timeout if timeout is None else timeout):
             try:
                 readable.append((stored, stored.value()))
             except DecodeError as error:
                 self._warn_once(stored, error)
         return readable
+
+    def _everything(self, timeout: float) -> list[Stored]:
+        self.check_open()
+        replica = self.replica
+        if not self.local or replica is None:
+            snapshot = self._face.snapshot(self.space.prefix, timeout=timeout)
+            return group(snapshot.entries, self.space, self.codec)
+        if replica.asleep:
+            replica.open(timeout)
+        return [
+            Stored(key, entries, self.space, self.codec)
+            for key, entries in sorted(replica.all().items())
+        ]
 
     def plain(self) -> dict[str, Any]:
         """Return all items as a plain dict, from one snapshot."""
@@ -91,19 +190,113 @@ class Scope:
 
     # -- writing ---------------------------------------------------------------------------------
 
-    def assignment(self, key: str, value: Any) -> list[Operation]:
-        """Return the unguarded operations that make a checked key hold `value` and nothing else."""
-        stored_key = self.space.spell(key)
-        put = Put(stored_key, self.codec.encode(value, f"md[{key!r}]"))
-        return [put] if self.space.sep is None else [DeletePrefix(stored_key + self.space.sep), put]
+    def assign(self, items: dict[str, Any]) -> None:
+        """Make each checked key hold its value and nothing else, in one commit.
+
+        With a replica it is guarded by the revisions held there, and done again on a conflict: so a
+        write that is still under way when its caller has given up cannot overwrite a newer one.
+        """
+        puts = [
+            Put(self.space.spell(key), self.codec.encode(value, f"md[{key!r}]"))
+            for key, value in items.items()
+        ]
+        if not self.local:
+            self.commit(self._assignment(puts))
+            return
+        for left in attempts(self.timeout, " and ".join(f"md[{key!r}]" for key in items)):
+            guarded = [self._guarded(key, put) for key, put in zip(items, puts, strict=True)]
+            try:
+                self.commit(self._assignment(guarded), left())
+            except ConflictError as conflict:
+                self._refresh(conflict.keys, left())
+            except Unsupported:  # no guards on several keys at once there: the plain promise holds
+                self.commit(self._assignment(puts), left())
+                return
+            else:
+                return
+
+    def _assignment(self, puts: list[Put]) -> list[Operation]:
+        if self.space.sep is None:
+            return list(puts)
+        below = [DeletePrefix(put.key + self.space.sep) for put in puts]
+        return [operation for pair in zip(below, puts, strict=True) for operation in pair]
+
+    def _guarded(self, key: str, put: Put) -> Put:
+        held = [entry.revision for entry in self.read(key).entries if entry.key == put.key]
+        return Put(put.key, put.value, held[0] if held else ABSENT)
+
+    def _refresh(self, stored_keys: Sequence[str], timeout: float) -> None:
+        """Ask the store for keys that the replica was wrong about."""
+        for key in {self.space.first(stored) for stored in stored_keys}:
+            self.load(key, timeout)
+
+    def clear(self) -> None:
+        """Remove every entry of this entry point, in one commit; guarded as `assign` is."""
+        everything = DeletePrefix(self.space.prefix)
+        replica = self.replica
+        most = self.backend.capabilities.max_operations
+        for left in attempts(self.timeout, "the mapping"):
+            guards: list[Operation] = []
+            if self.local and replica is not None:
+                held = [entry for group in replica.all().values() for entry in group]
+                if most is None or len(held) < most:
+                    guards = [Delete(entry.key, entry.revision) for entry in held]
+            try:
+                self.commit([*guards, everything], left())
+            except ConflictError:
+                self.sync(left())
+            except Unsupported:
+                self.commit([everything], left())
+                return
+            else:
+                return
+
+    def sync(self, timeout: float | None = None) -> None:
+        """Have reads see all that was acknowledged before; at once where the store is asked."""
+        self.check_open()
+        if self.replica is not None:
+            timeout = self.timeout if timeout is None else timeout
+            if self.replica.asleep:
+                self.replica.open(timeout)
+            self.replica.sync(timeout)
 
     def commit(
         self, operations: Sequence[Operation], timeout: float | None = None
     ) -> tuple[Revision | None, ...]:
-        """Commit to the backend."""
+        """Commit to the backend, and tell the replica."""
         self.check_open()
         timeout = self.timeout if timeout is None else timeout
-        return self._face.commit(operations, timeout=timeout)
+        replica = self.replica
+        if self._holds_back and replica is not None:
+            if replica.stale_since is not None:
+                timeout = min(timeout, _AWAY_TIMEOUT)
+            try:
+                return self._commit(operations, timeout)
+            except (Unavailable, OutcomeUnknown):
+                return replica.hold_back(operations)
+        return self._commit(operations, timeout)
+
+    def _commit(
+        self, operations: Sequence[Operation], timeout: float
+    ) -> tuple[Revision | None, ...]:
+        asked = time.monotonic()
+        revisions = self._face.commit(operations, timeout=timeout)
+        if self.replica is not None:
+            for key in self.replica.committed(operations, revisions, asked):
+                # Others wrote it at the same time: one's own write has to be seen, or theirs.
+                asked = time.monotonic()
+                with suppress(KVDictError):  # it is committed all the same; the replica asks again
+                    self.replica.answer(key, self._face.read(key, timeout=timeout), asked)
+        return revisions
+
+    def history(self, key: str) -> list[Version]:
+        """Return the values that a checked key had, as far back as the store keeps them."""
+        self.check_open()
+        entries = self._face.history(self.space.spell(key), timeout=self.timeout)
+        return [
+            Version(self.codec.decode(entry.value, f"md[{key!r}]"), entry.time, entry.revision)
+            for entry in entries
+        ]
 
     def in_turn(self, key: str, work: Callable[[float], _Result]) -> _Result:
         """Return ``work(left)``, letting one thread at a time read and then write one key.
@@ -124,12 +317,32 @@ class Scope:
 
     # -- life ------------------------------------------------------------------------------------
 
+    def follow(self) -> Replica:
+        """Return the replica, live; one that mappings of this layout on this backend share."""
+        self.check_open()
+        if self.replica is None:
+            shared = Replica.shared(
+                self.backend, self.space.prefix, self.space.first, self.space.sep
+            )
+            if self.__dict__.setdefault("_following", shared) is not shared:
+                shared.release()  # another thread was faster
+            self.replica = self._following
+        self.replica.open(self.timeout)
+        return self.replica
+
     def close(self) -> None:
         """Release the backend, and close it if nobody else uses it. Idempotent."""
         if not self.closed:
             self.closed = True
+            if self.replica is not None:
+                self.replica.release()
             if self.backend.release():
                 self._face.close()
+
+    def abandon(self) -> None:
+        """End what nobody can use any more, without waiting: for a mapping that was forgotten."""
+        if self.replica is not None and not self.closed:
+            self.replica.release(wait=False)
 
     def check_open(self) -> None:
         """Raise ClosedError after `close`."""

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from kv_dict.backend import Backend
-from kv_dict.model import Deletion, Entry, Stale, Synced, WatchEvent
+from kv_dict.model import Changes, Deletion, Entry, Snapshot, Stale, WatchEvent
 
 __all__ = ["Watching"]
 
@@ -24,7 +24,7 @@ class Watching:
     ----------
     events : list of WatchEvent
         Everything so far, in order.
-    state : dict of str to bytes
+    entries : dict of str to Entry
         What the events add up to.
     """
 
@@ -34,7 +34,7 @@ class Watching:
         self._news = asyncio.Condition()
         self._ended = False
         self.events: list[WatchEvent] = []
-        self.state: dict[str, bytes] = {}
+        self.entries: dict[str, Entry] = {}
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._follow(), name=f"watching {self._prefix}")
@@ -54,14 +54,27 @@ class Watching:
             async with aclosing(self._backend.watch(self._prefix)) as events:
                 async for event in events:
                     self.events.append(event)
-                    if isinstance(event, Entry):
-                        self.state[event.key] = event.value
-                    elif isinstance(event, Deletion):
-                        self.state.pop(event.key, None)
+                    self.take(event)
                     await self._tell()
         finally:
             self._ended = True
             await self._tell()
+
+    def take(self, event: WatchEvent) -> None:
+        """Add an event to the state."""
+        if isinstance(event, Snapshot):
+            self.entries = {entry.key: entry for entry in event.entries}
+        elif isinstance(event, Changes):
+            for change in event.events:
+                if isinstance(change, Entry):
+                    self.entries[change.key] = change
+                else:
+                    self.entries.pop(change.key, None)
+
+    @property
+    def state(self) -> dict[str, bytes]:
+        """The values by key."""
+        return {key: entry.value for key, entry in self.entries.items()}
 
     async def _tell(self) -> None:
         async with self._news:
@@ -81,16 +94,22 @@ class Watching:
             raise AssertionError(f"not within {DEADLINE:g} s: {what}; saw {seen}") from None
 
     async def until_synced(self, times: int = 1) -> None:
-        """Return when the watch has been synced that many times."""
-        await self.until(lambda w: w.count(Synced) >= times, f"synced {times} time(s)")
+        """Return when there were that many snapshots."""
+        await self.until(lambda w: w.count(Snapshot) >= times, f"{times} snapshot(s)")
 
     async def until_state(self, state: dict[str, bytes]) -> None:
         """Return when the events add up to `state`."""
         await self.until(lambda w: w.state == state, f"the state {state!r:.500}")
 
-    def count(self, kind: type[Entry | Deletion | Synced | Stale]) -> int:
+    def count(self, kind: type[Snapshot | Changes | Stale]) -> int:
         """Return how many events of a kind there were."""
         return sum(isinstance(event, kind) for event in self.events)
+
+    def changes(self) -> list[Entry | Deletion]:
+        """Return every single change so far, in order."""
+        return [
+            change for event in self.events if isinstance(event, Changes) for change in event.events
+        ]
 
     async def outcome(self) -> BaseException | None:
         """Wait for the watch to end by itself; return what it raised."""

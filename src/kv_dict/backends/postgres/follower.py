@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import Any, Final, Protocol
 
-from kv_dict.backends.delivered import Delivered
 from kv_dict.backends.postgres.connections import Connection, Connections
 from kv_dict.backends.postgres.schema import REACH
 from kv_dict.backends.postgres.statements import Statements, entry_of, event_of
 from kv_dict.errors import ConfigurationError
-from kv_dict.model import Synced, WatchEvent
+from kv_dict.model import Changes, Entry, Snapshot, WatchEvent
 
 __all__ = ["Follower", "Source", "Wake"]
 
@@ -56,12 +56,12 @@ class Follower:
         self._prefix = prefix
         self._wake = wake
         self._connection: Connection | None = None
-        self._delivered = Delivered()
+        self._entries: tuple[Entry, ...] | None = None  # of a table without revisions
         self._identity: tuple[Any, Any] | None = None
         self._revision = -1
 
-    async def look(self) -> list[WatchEvent]:
-        """Return what is new. After any error it begins again with a snapshot."""
+    async def look(self) -> WatchEvent | None:
+        """Return what is new, if anything. After any error it begins again with a snapshot."""
         if self._connection is None:
             return await self._begin()
         try:
@@ -76,7 +76,7 @@ class Follower:
         if connection is not None:
             await self._retire(connection)
 
-    async def _begin(self) -> list[WatchEvent]:
+    async def _begin(self) -> WatchEvent:
         self._statements = await self._source.statements()
         self._pool = await self._source.connections()
         connection = await self._pool.dedicate()
@@ -85,12 +85,12 @@ class Follower:
             connection.add_termination_listener(self._wake.tell)
             async with self._pool.turn():
                 await connection.add_listener(self._statements.table.channel, self._wake.tell)
-            events = [*await self._everything(connection), Synced()]
+            snapshot = await self._everything(connection)
         except BaseException:
             await self._retire(connection)
             raise
         self._connection = connection
-        return events
+        return snapshot
 
     async def _retire(self, connection: Connection) -> None:
         await self._pool.retire(connection, self._statements.table.channel, self._wake.tell)
@@ -99,17 +99,23 @@ class Follower:
         async with self._pool.turn():
             return list(await connection.fetch(statement, *values))
 
-    async def _everything(self, connection: Connection) -> list[WatchEvent]:
+    async def _everything(self, connection: Connection) -> Snapshot:
+        asked = time.monotonic()
         statement, values = self._statements.snapshot(self._prefix)
         rows = await self._fetch(connection, statement, values)
-        if self._statements.counted:
-            self._revision, self._identity = self._point(rows)
-            rows = [row for row in rows if row[0] is not None]
-        return list(self._delivered.difference([entry_of(row) for row in rows]))
-
-    async def _news(self, connection: Connection) -> list[WatchEvent]:
         if not self._statements.counted:
-            return await self._everything(connection)
+            self._entries = tuple(entry_of(row) for row in rows)
+            return Snapshot(self._entries, asked=asked)
+        self._revision, self._identity = self._point(rows)
+        entries = tuple(entry_of(row) for row in rows if row[0] is not None)
+        return Snapshot(entries, self._revision, asked)
+
+    async def _news(self, connection: Connection) -> WatchEvent | None:
+        if not self._statements.counted:
+            before = self._entries
+            snapshot = await self._everything(connection)
+            return None if snapshot.entries == before else snapshot
+        asked = time.monotonic()
         statement, values = self._statements.since(self._prefix, self._revision)
         rows = await self._fetch(connection, statement, values)
         revision, identity = self._point(rows)
@@ -118,7 +124,8 @@ class Follower:
         if identity != self._identity or not 0 <= revision - self._revision < REACH:
             return await self._everything(connection)
         self._revision = revision
-        return list(self._delivered.changes(event_of(row) for row in rows if row[0] is not None))
+        events = tuple(event_of(row) for row in rows if row[0] is not None)
+        return Changes(events, asked) if events else None
 
     def _point(self, rows: list[Any]) -> tuple[int, tuple[Any, Any]]:
         if not rows or rows[0][-1] is None:

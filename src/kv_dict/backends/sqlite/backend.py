@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from kv_dict.backend import Capabilities, SynchronousDriverBackend, SynchronousFace
-from kv_dict.backends.delivered import Delivered
+from kv_dict.backend import (
+    Capabilities,
+    SynchronousDriverBackend,
+    SynchronousFace,
+    check_history,
+)
 from kv_dict.backends.sqlite.connection import SharedConnection
 from kv_dict.backends.sqlite.file import DatabaseFile, explain
 from kv_dict.backends.sqlite.schema import REACH
 from kv_dict.backends.sqlite.store import Store, entries_of, key_range
 from kv_dict.errors import ClosedError, ConfigurationError, KVDictError, Unavailable
-from kv_dict.model import Deletion, Entry, Stale, Synced, WatchEvent
+from kv_dict.model import Changes, Deletion, Entry, Snapshot, Stale, WatchEvent
 
 __all__ = ["SQLiteBackend"]
 
@@ -35,6 +39,10 @@ class SQLiteBackend(SynchronousDriverBackend):
     poll_interval : float
         Seconds between two looks of a watch for changes by others; a look takes about 5
         microseconds.
+    history : int, optional
+        How many values of each key the file keeps from now on for `RemoteKVMapping.history`, the
+        present one included; 0 for none. The file remembers it, for whoever writes. A new one keeps
+        none.
 
     Examples
     --------
@@ -46,7 +54,13 @@ class SQLiteBackend(SynchronousDriverBackend):
     'Ada'
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, poll_interval: float = 0.01) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        poll_interval: float = 0.01,
+        history: int | None = None,
+    ) -> None:
         text = os.fspath(path)
         if text == ":memory:" or not text:
             raise ConfigurationError(
@@ -59,7 +73,7 @@ class SQLiteBackend(SynchronousDriverBackend):
             raise ConfigurationError(f"poll_interval={poll_interval!r}: seconds, above 0, up to 60")
         self.path = Path(text).absolute()
         self.poll_interval = poll_interval
-        self._file = DatabaseFile(self.path)
+        self._file = DatabaseFile(self.path, None if history is None else check_history(history))
         self._store = Store(self, self._file)
 
     @property
@@ -95,8 +109,8 @@ class SQLiteBackend(SynchronousDriverBackend):
                         stale = True
                         yield Stale(fresh, str(error))
                 else:
-                    for event in news:
-                        yield event
+                    if news is not None:
+                        yield news
                     fresh = time.time()
                     begun, stale = True, False
                 await asyncio.sleep(self.poll_interval)
@@ -104,12 +118,12 @@ class SQLiteBackend(SynchronousDriverBackend):
         finally:
             follower.close()
 
-    def __reduce__(self) -> tuple[object, tuple[str, float]]:
-        return _rebuild, (str(self.path), self.poll_interval)
+    def __reduce__(self) -> tuple[object, tuple[str, float, int | None]]:
+        return _rebuild, (str(self.path), self.poll_interval, self._file.history)
 
 
-def _rebuild(path: str, poll_interval: float) -> SQLiteBackend:
-    return SQLiteBackend(path, poll_interval=poll_interval)
+def _rebuild(path: str, poll_interval: float, history: int | None) -> SQLiteBackend:
+    return SQLiteBackend(path, poll_interval=poll_interval, history=history)
 
 
 class _Follower:
@@ -122,14 +136,13 @@ class _Follower:
         self._path = file.path
         self._shared = SharedConnection(owner, file)
         self._range = key_range(prefix)
-        self._delivered = Delivered()
         self._opened = 0
         self._version = -1
         self._schema = -1
         self._revision = -1
 
-    def look(self) -> list[WatchEvent]:
-        """Return what is new; raises Unavailable while the file cannot be read."""
+    def look(self) -> WatchEvent | None:
+        """Return what is new, if anything; raises Unavailable while the file cannot be read."""
         seen, self._opened = self._opened, -1  # an error leaves it so: then all is looked at again
         try:
             return self._shared.use(lambda connection, _: self._news(connection, seen), timeout=0.1)
@@ -139,11 +152,11 @@ class _Follower:
     def close(self) -> None:
         self._shared.close()
 
-    def _news(self, connection: sqlite3.Connection, seen: int) -> list[WatchEvent]:
+    def _news(self, connection: sqlite3.Connection, seen: int) -> WatchEvent | None:
         (version,) = connection.execute("PRAGMA data_version").fetchone()
-        news: list[WatchEvent] = []
+        news: WatchEvent | None = None
         if seen != self._shared.opened:
-            news = [*self._everything(connection), Synced()]
+            news = self._everything(connection)
         elif version != self._version:
             news = self._since(connection)
         self._opened, self._version = self._shared.opened, version
@@ -156,7 +169,8 @@ class _Follower:
         (schema,) = connection.execute("PRAGMA schema_version").fetchone()
         return schema, revision
 
-    def _everything(self, connection: sqlite3.Connection) -> list[WatchEvent]:
+    def _everything(self, connection: sqlite3.Connection) -> Snapshot:
+        asked = time.monotonic()
         self._schema, self._revision = self._begin(connection)
         rows = connection.execute(
             "SELECT key, value, revision, time FROM entries WHERE key >= ? AND key < ? "
@@ -164,13 +178,15 @@ class _Follower:
             self._range,
         ).fetchall()
         connection.execute("ROLLBACK")
-        return list(self._delivered.difference(entries_of(rows)))
+        return Snapshot(tuple(entries_of(rows)), self._revision, asked)
 
-    def _since(self, connection: sqlite3.Connection) -> list[WatchEvent]:
+    def _since(self, connection: sqlite3.Connection) -> WatchEvent | None:
+        asked = time.monotonic()
         schema, revision = self._begin(connection)
-        # Tombstones are forgotten in time, and a file may be restored from a backup in place, which
-        # changes the version of its schema.
-        if schema != self._schema or not 0 <= revision - self._revision < REACH:
+        # Tombstones are forgotten in time (but not what came after an empty file), and a file may
+        # be restored from a backup in place, which changes the version of its schema.
+        known = self._revision == 0 or 0 <= revision - self._revision < REACH
+        if schema != self._schema or not known:
             connection.execute("ROLLBACK")
             return self._everything(connection)
         rows = connection.execute(
@@ -182,7 +198,8 @@ class _Follower:
         ).fetchall()
         connection.execute("ROLLBACK")
         self._revision = revision
-        return list(self._delivered.changes(_events(rows)))
+        events = tuple(_events(rows))
+        return Changes(events, asked) if events else None
 
 
 def _events(rows: list[tuple[Any, ...]]) -> Iterator[Entry | Deletion]:

@@ -7,10 +7,11 @@ import os
 import sqlite3
 import time
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from kv_dict.backends.sqlite.schema import APPLICATION_ID, CREATE, VERSION
+from kv_dict.backends.sqlite.schema import APPLICATION_ID, CREATE, UPGRADE, VERSION
 from kv_dict.errors import ConfigurationError, EncodeError, KVDictError, Unavailable
 
 __all__ = ["DatabaseFile", "Identity", "explain", "is_busy"]
@@ -29,10 +30,18 @@ class DatabaseFile:
 
     A file that was there and is gone is not made again: whatever removed it may bring it back, and
     an empty one in its place would pass for a store that lost everything.
+
+    Parameters
+    ----------
+    path : Path
+        Where it is.
+    history : int or None
+        How many values of each key it is to keep from now on; None: as many as it does.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, history: int | None = None) -> None:
         self.path = path
+        self.history = history
         self._seen = False
 
     def identity(self) -> Identity:
@@ -109,9 +118,15 @@ class DatabaseFile:
             )
         else:
             self._use_wal(connection)  # a backup made by VACUUM INTO, say, has another mode
+            if version < VERSION:
+                self._upgrade(connection)
         connection.text_factory = bytes  # what a foreign hand wrote may not be UTF-8
         # An acknowledged write must survive a power failure: FULL costs one fsync a commit.
         connection.execute("PRAGMA synchronous = FULL")
+        if self.history is not None:
+            (kept,) = connection.execute("SELECT history FROM clock").fetchone()
+            if kept != self.history:
+                connection.execute("UPDATE clock SET history = ?", (self.history,))
 
     def _create(self, connection: sqlite3.Connection) -> None:
         if kind := network_file_system(self.path):
@@ -123,10 +138,22 @@ class DatabaseFile:
                 stacklevel=2,
             )
         self._use_wal(connection)
+        self._change(connection, CREATE, lambda: _what_it_is(connection)[0] == 0)
+
+    def _upgrade(self, connection: sqlite3.Connection) -> None:
+        self._change(connection, UPGRADE, lambda: _what_it_is(connection)[1] < VERSION)
+
+    def _change(
+        self,
+        connection: sqlite3.Connection,
+        statements: Sequence[str],
+        needed: Callable[[], bool],
+    ) -> None:
+        """Execute all statements or none, unless another process was faster."""
         connection.execute("BEGIN IMMEDIATE")
         try:
-            if _what_it_is(connection)[0] == 0:  # nobody was faster
-                for statement in CREATE:
+            if needed():
+                for statement in statements:
                     connection.execute(statement)
             connection.execute("COMMIT")
         except BaseException:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["APPLICATION_ID", "CREATE", "REACH", "VERSION"]
+__all__ = ["APPLICATION_ID", "CREATE", "REACH", "UPGRADE", "VERSION"]
 
 APPLICATION_ID: Final = 0x6B766474  # "kvdt": how file(1) and this program know such a file
-VERSION: Final = 1
+VERSION: Final = 2
 
 REACH: Final = 3600 * 1000 << 10
 """How far back, in revisions, deletions are remembered: an hour.
@@ -31,6 +31,11 @@ _STAMP = f"""
     UPDATE entries SET revision = (SELECT revision FROM clock), time = {_SECONDS}
         WHERE key = NEW.key;
     DELETE FROM tombstones WHERE key = NEW.key;
+    INSERT OR REPLACE INTO history SELECT key, revision, value, time FROM entries
+        WHERE key = NEW.key AND (SELECT history FROM clock) > 0;
+    DELETE FROM history WHERE key = NEW.key AND revision <= (
+        SELECT revision FROM history WHERE key = NEW.key
+        ORDER BY revision DESC LIMIT 1 OFFSET (SELECT history FROM clock));
 """
 
 _BURY = f"""
@@ -39,6 +44,19 @@ _BURY = f"""
         VALUES (OLD.key, (SELECT revision FROM clock), {_SECONDS});
     DELETE FROM tombstones WHERE revision < (SELECT revision FROM clock) - {REACH};
 """
+
+_TRIGGERS = (
+    f"CREATE TRIGGER entries_insert AFTER INSERT ON entries BEGIN {_STAMP} END",
+    f"CREATE TRIGGER entries_update AFTER UPDATE OF value ON entries BEGIN {_STAMP} END",
+    f"""CREATE TRIGGER entries_rename AFTER UPDATE OF key ON entries
+        WHEN OLD.key <> NEW.key BEGIN {_BURY} {_STAMP} END""",
+    f"CREATE TRIGGER entries_delete AFTER DELETE ON entries BEGIN {_BURY} END",
+)
+
+_HISTORY = """CREATE TABLE history (
+    key TEXT NOT NULL, revision INTEGER NOT NULL, value NOT NULL, time REAL,
+    PRIMARY KEY (key, revision)
+) WITHOUT ROWID"""
 
 CREATE: Final = (
     """CREATE TABLE entries (
@@ -49,13 +67,19 @@ CREATE: Final = (
         key TEXT NOT NULL PRIMARY KEY, revision INTEGER NOT NULL, time REAL NOT NULL
     ) WITHOUT ROWID""",
     "CREATE INDEX tombstones_by_revision ON tombstones (revision)",
-    "CREATE TABLE clock (revision INTEGER NOT NULL)",
-    "INSERT INTO clock VALUES (0)",
-    f"CREATE TRIGGER entries_insert AFTER INSERT ON entries BEGIN {_STAMP} END",
-    f"CREATE TRIGGER entries_update AFTER UPDATE OF value ON entries BEGIN {_STAMP} END",
-    f"""CREATE TRIGGER entries_rename AFTER UPDATE OF key ON entries
-        WHEN OLD.key <> NEW.key BEGIN {_BURY} {_STAMP} END""",
-    f"CREATE TRIGGER entries_delete AFTER DELETE ON entries BEGIN {_BURY} END",
+    _HISTORY,
+    "CREATE TABLE clock (revision INTEGER NOT NULL, history INTEGER NOT NULL DEFAULT 0)",
+    "INSERT INTO clock VALUES (0, 0)",
+    *_TRIGGERS,
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {VERSION}",
 )
+
+UPGRADE: Final = (
+    _HISTORY,
+    "ALTER TABLE clock ADD COLUMN history INTEGER NOT NULL DEFAULT 0",
+    *(f"DROP TRIGGER entries_{event}" for event in ("insert", "update", "rename", "delete")),
+    *_TRIGGERS,
+    f"PRAGMA user_version = {VERSION}",
+)
+"""From format 1, which kept no history."""

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from kv_dict.backend import Backend, SynchronousFace, check_operations, prefix_end
+from kv_dict.backend import NO_HISTORY, Backend, SynchronousFace, check_operations, prefix_end
 from kv_dict.backends.sqlite.connection import (
     SharedConnection,
     begin_writing,
     retry_while_busy,
 )
 from kv_dict.backends.sqlite.file import DatabaseFile, explain
-from kv_dict.errors import ConflictError, OutcomeUnknown, Unavailable
+from kv_dict.errors import ConflictError, OutcomeUnknown, Unavailable, Unsupported
 from kv_dict.model import (
     ABSENT,
     Delete,
@@ -33,6 +33,7 @@ __all__ = ["Store", "entries_of", "key_range"]
 _COLUMNS = "key, value, revision, time"
 _READ = f"SELECT {_COLUMNS} FROM entries WHERE key = ?"
 _RANGE = f"SELECT {_COLUMNS} FROM entries WHERE key >= ? AND key < ?"
+_HISTORY = "SELECT key, value, revision, time FROM history WHERE key = ? ORDER BY revision"
 _CLOCK = "SELECT revision FROM clock"
 _PUT = (
     "INSERT INTO entries (key, value) VALUES (?, ?) "
@@ -113,6 +114,12 @@ class Store(SynchronousFace):
         return self._writer.use(
             lambda connection, deadline: self._commit(connection, operations, deadline), timeout
         )
+
+    def history(self, key: str, *, timeout: float) -> tuple[Entry, ...]:
+        rows = self._select(_HISTORY, (key,), timeout)
+        if not rows and not self._select("SELECT 1 FROM clock WHERE history > 0", (), timeout):
+            raise Unsupported(f"{self._owner.url}: {NO_HISTORY}")
+        return tuple(entries_of(rows))
 
     def ping(self, *, timeout: float) -> None:
         self._select(_CLOCK, (), timeout)

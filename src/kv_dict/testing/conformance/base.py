@@ -10,12 +10,12 @@ from typing import Final, TypeVar
 import pytest
 
 from kv_dict.backend import Backend
-from kv_dict.mapping.portal import face_of
 from kv_dict.model import (
     Entry,
     Operation,
     Revision,
 )
+from kv_dict.portal import face_of
 from kv_dict.testing.raw import RawStore
 from kv_dict.testing.watching import DEADLINE
 

@@ -8,10 +8,10 @@ import pytest
 
 from kv_dict.backend import Backend
 from kv_dict.errors import ClosedError
-from kv_dict.mapping.portal import face_of
 from kv_dict.model import (
     Put,
 )
+from kv_dict.portal import face_of
 from kv_dict.testing.conformance.base import ConformanceBase, T
 from kv_dict.testing.raw import RawStore
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 
 from kv_dict.backend import Backend
-from kv_dict.mapping.portal import face_of
 from kv_dict.model import (
     Put,
 )
+from kv_dict.portal import face_of
 from kv_dict.testing.conformance.base import ConformanceBase, T
 from kv_dict.testing.raw import RawStore
 

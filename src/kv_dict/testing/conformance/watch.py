@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from kv_dict.backend import Backend
 from kv_dict.errors import ClosedError
 from kv_dict.model import (
+    Changes,
     Delete,
     DeletePrefix,
-    Deletion,
-    Entry,
     Put,
-    Synced,
+    Snapshot,
 )
 from kv_dict.testing.conformance.base import ConformanceBase, T
 from kv_dict.testing.raw import RawStore
-from kv_dict.testing.watching import Watching
+from kv_dict.testing.watching import DEADLINE, Watching
 
 __all__ = ["WatchConformance"]
 
@@ -32,7 +32,11 @@ class WatchConformance(ConformanceBase):
             async with Watching(backend, "p:") as watching:
                 await watching.until_synced()
                 assert watching.state == {"p:a": b"1", "p:b": b"2"}
-                assert isinstance(watching.events[-1], Synced)
+                (snapshot,) = watching.events
+                assert isinstance(snapshot, Snapshot)
+                assert [entry.key for entry in snapshot.entries] == ["p:a", "p:b"]
+                assert snapshot.asked is not None
+                assert time.monotonic() - 3 * DEADLINE < snapshot.asked <= time.monotonic()
             await backend.close()
 
         self.run(backend, work)
@@ -45,8 +49,7 @@ class WatchConformance(ConformanceBase):
                 await watching.until_synced()
                 (revision,) = await backend.commit([Put("p:a", b"1")], timeout=T)
                 await watching.until_state({"p:a": b"1"})
-                told = [event for event in watching.events if isinstance(event, Entry)][-1]
-                assert told.revision == revision
+                assert watching.entries["p:a"].revision == revision
                 await backend.commit([Put("p:a", b"2"), Put("p:b", b"1")], timeout=T)
                 await watching.until_state({"p:a": b"2", "p:b": b"1"})
                 await backend.commit([Delete("p:a")], timeout=T)
@@ -55,12 +58,11 @@ class WatchConformance(ConformanceBase):
                 await watching.until_state({"p:a": b"3", "p:b": b"1"})
                 await backend.commit([DeletePrefix("p:")], timeout=T)
                 await watching.until_state({})
-                assert all(
-                    event.key.startswith("p:")
-                    for event in watching.events
-                    if isinstance(event, Entry | Deletion)
-                )
-                assert watching.count(Synced) == 1
+                assert all(change.key.startswith("p:") for change in watching.changes())
+                if backend.capabilities.ordered:
+                    told = [change.revision for change in watching.changes()]
+                    assert all(isinstance(revision, int) for revision in told)
+                    assert told == sorted(told)  # type: ignore[type-var]
             await backend.close()
 
         self.run(backend, work)
@@ -121,18 +123,16 @@ class WatchConformance(ConformanceBase):
         async def work() -> None:
             await backend.commit([Put("p:gone", b"1")], timeout=T)
             events = backend.watch("p:")
-            first = await anext(events)
-            assert isinstance(first, Entry)  # and now it looks away
+            watching = Watching(backend, "p:")  # adds up what it is given
+            watching.take(await anext(events))
+            assert watching.state == {"p:gone": b"1"}  # and now it looks away
             for n in range(100):
                 await backend.commit([Put(f"p:{n % 3}", str(n).encode())], timeout=T)
             await backend.commit([Delete("p:gone")], timeout=T)
-            state = {first.key: first.value}
-            while state != {"p:0": b"99", "p:1": b"97", "p:2": b"98"}:
+            while watching.state != {"p:0": b"99", "p:1": b"97", "p:2": b"98"}:
                 event = await anext(events)
-                if isinstance(event, Entry):
-                    state[event.key] = event.value
-                elif isinstance(event, Deletion):
-                    state.pop(event.key, None)
+                assert isinstance(event, Changes | Snapshot)
+                watching.take(event)
             await events.aclose()
             await backend.close()
 

@@ -18,7 +18,7 @@ from kv_dict.model import Entry, Operation, Revision, Snapshot
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["PortalFace", "face_of"]
+__all__ = ["Job", "PortalFace", "face_of", "spawn"]
 
 _Result = TypeVar("_Result")
 
@@ -33,18 +33,47 @@ def face_of(backend: Backend) -> SynchronousFace:
     return backend.synchronous or PortalFace(backend)
 
 
+def spawn(make: Callable[[], Coroutine[Any, Any, None]], name: str) -> Job:
+    """Run a coroutine in the loop thread until it ends or is cancelled; it handles its errors."""
+    return _portal().spawn(make, name)
+
+
+class Job:
+    """A coroutine that runs in the loop thread. Thread-safe."""
+
+    def __init__(
+        self, portal: _Portal, make: Callable[[], Coroutine[Any, Any, None]], name: str
+    ) -> None:
+        self._portal = portal
+        self._call = _Call(make, portal.loop, name)
+        portal.loop.call_soon_threadsafe(self._call.start)
+
+    def cancel(self, *, wait: bool = True) -> None:
+        """Cancel it, and wait for its end, but not for long, and not in the loop thread."""
+        self._portal.loop.call_soon_threadsafe(self._call.cancel)
+        if wait and not self._portal.is_here():
+            self._call.ended.acquire(timeout=CLOSE_TIMEOUT)
+
+
 class _Portal:
     """The loop and its thread."""
 
     def __init__(self) -> None:
         import asyncio  # noqa: PLC0415 - most backends need no loop
 
-        self._loop = asyncio.new_event_loop()
+        self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="kv_dict loop", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        self._loop.run_forever()
+        self.loop.run_forever()
+
+    def is_here(self) -> bool:
+        """Return whether this is called in the loop thread."""
+        return threading.get_ident() == self._thread.ident
+
+    def spawn(self, make: Callable[[], Coroutine[Any, Any, None]], name: str) -> Job:
+        return Job(self, make, name)
 
     def call(
         self, make: Callable[[], Coroutine[Any, Any, _Result]], timeout: float, writing: str | None
@@ -60,25 +89,25 @@ class _Portal:
         writing : str or None
             What is written, if anything: then an overrun means OutcomeUnknown.
         """
-        if threading.get_ident() == self._thread.ident:
+        if self.is_here():
             raise LoopThreadError(
                 "a mapping was used from the event loop that serves it, which would wait for "
                 "itself for ever; use it from another thread (asyncio.to_thread), or await the "
                 "backend's own methods"
             )
-        call = _Call(make, self._loop)
-        self._loop.call_soon_threadsafe(call.start)
+        call = _Call(make, self.loop)
+        self.loop.call_soon_threadsafe(call.start)
         try:
             ended = call.ended.acquire(timeout=timeout + GRACE)
         except BaseException as interrupt:  # Ctrl-C
-            self._loop.call_soon_threadsafe(call.cancel)
+            self.loop.call_soon_threadsafe(call.cancel)
             call.ended.acquire(timeout=GRACE)
             if writing and not call.refused:
                 interrupt.add_note(f"{writing} may or may not have been written")
             raise
         if ended:
             return call.outcome()
-        self._loop.call_soon_threadsafe(call.cancel)
+        self.loop.call_soon_threadsafe(call.cancel)
         late = f"no answer within {timeout:g} s"
         if writing:
             raise OutcomeUnknown(f"{late}; {writing} may or may not have been written")
@@ -89,24 +118,31 @@ class _Call(Generic[_Result]):
     """One coroutine on its way through the loop. `ended` is released when its outcome is there."""
 
     def __init__(
-        self, make: Callable[[], Coroutine[Any, Any, _Result]], loop: asyncio.AbstractEventLoop
+        self,
+        make: Callable[[], Coroutine[Any, Any, _Result]],
+        loop: asyncio.AbstractEventLoop,
+        name: str | None = None,
     ) -> None:
         self._make = make
         self._loop = loop
+        self._name = name
         self._task: asyncio.Task[None] | None = None
+        self._begun = False
         self._result: _Result
         self._error: BaseException | None = None
         self.ended = threading.Lock()
         self.ended.acquire()
 
     def start(self) -> None:
-        self._task = self._loop.create_task(self._run())
+        self._task = self._loop.create_task(self._run(), name=self._name)
 
     def cancel(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+        if self._task is not None and self._task.cancel() and not self._begun:
+            self._error = Unavailable("cancelled before it began")
+            self.ended.release()  # `_run` will not
 
     async def _run(self) -> None:
+        self._begun = True
         try:
             self._result = await self._make()
         except BaseException as error:  # noqa: BLE001 - raised again where it was waited for
@@ -155,6 +191,9 @@ class PortalFace(SynchronousFace):
             timeout,
             f"{len(operations)} operation(s) on {self._backend.url}",
         )
+
+    def history(self, key: str, *, timeout: float) -> tuple[Entry, ...]:
+        return _portal().call(lambda: self._backend.history(key, timeout=timeout), timeout, None)
 
     def ping(self, *, timeout: float) -> None:
         _portal().call(lambda: self._backend.ping(timeout=timeout), timeout, None)

@@ -1,0 +1,151 @@
+"""Following what others do: the replica's state, subscriptions, and earlier values."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+
+from kv_dict.keys import check_key
+from kv_dict.mapping.scope import Scope, Version
+from kv_dict.mapping.subscriptions import Change, Subscriptions
+
+__all__ = ["Following"]
+
+
+class Following:
+    """What a mapping offers to those who watch it."""
+
+    _scope: Scope
+    _subscriptions: Subscriptions
+
+    @property
+    def stale_since(self) -> float | None:
+        """When the last good news came, in seconds since the epoch, if the store is away now.
+
+        None while the replica is live, and where each read asks the store.
+        """
+        replica = self._scope.replica
+        return None if replica is None else replica.stale_since
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """The keys of writes that wait for the store to come back (``on_outage="continue"``)."""
+        replica, space = self._scope.replica, self._scope.space
+        return () if replica is None else tuple(sorted({space.first(k) for k in replica.waiting}))
+
+    def sync(self) -> None:
+        """Return when reads see everything that was acknowledged, to anybody, before the call.
+
+        With ``reads="server"`` they do anyway.
+
+        Raises
+        ------
+        Unavailable
+            The store cannot be asked.
+        """
+        self._scope.sync()
+
+    def history(self, key: str) -> list[Version]:
+        """Return the values that an item had, oldest first, as far back as the store keeps them.
+
+        Of values stored under the key itself; entries of other programs below it are left out, as
+        are deletions.
+
+        Returns
+        -------
+        list of (value, time, revision)
+
+        Raises
+        ------
+        Unsupported
+            The store keeps only the present values.
+
+        Examples
+        --------
+        >>> from kv_dict import InMemoryAsyncBackend, RemoteKVMapping
+        >>> with RemoteKVMapping(InMemoryAsyncBackend(history=8), "ep1") as md:
+        ...     md["energy"] = 7.1
+        ...     md["energy"] = 7.2
+        ...     [value for value, time, revision in md.history("energy")]
+        [7.1, 7.2]
+        """
+        return self._scope.history(check_key(key))
+
+    # -- changes ---------------------------------------------------------------------------------
+
+    def subscribe(
+        self,
+        callback: Callable[[Change], object],
+        *,
+        key: str | None = None,
+        prefix: str | None = None,
+        initial: bool = True,
+    ) -> int:
+        """Have `callback` called with each `Change` of an item, by any writer in any process.
+
+        Parameters
+        ----------
+        callback : callable
+            Called with a `Change`, one at a time and in order, in a thread of its own: a slow one
+            delays nobody, and is told the last state of what changed more than 10,000 times
+            meanwhile. What it raises is logged, and it goes on.
+        key : str, optional
+            Only this item.
+        prefix : str, optional
+            Only items whose keys start so.
+        initial : bool
+            Begin with what is there: changes whose `initial` is true.
+
+        Returns
+        -------
+        int
+            The token for `unsubscribe`.
+
+        Raises
+        ------
+        Unavailable
+            The store cannot be reached, so that what is there is not known.
+
+        Notes
+        -----
+        During an outage nothing is told; after it, what is different. Closing the mapping ends all
+        subscriptions. A forked child has none.
+
+        Examples
+        --------
+        >>> import queue
+        >>> told = queue.Queue()
+        >>> token = md.subscribe(told.put, key="shutter")
+        >>> md["shutter"] = "open"
+        >>> change = told.get(timeout=5)
+        >>> change.kind, change.key, change.value
+        ('put', 'shutter', 'open')
+        >>> md.unsubscribe(token)
+        """
+        return self._subscriptions.subscribe(self, callback, key, prefix, initial)
+
+    def unsubscribe(self, token: int) -> None:
+        """End a subscription; KeyError if there is none of that token.
+
+        No call begins afterwards. One that is under way is waited for, for a second.
+        """
+        self._subscriptions.unsubscribe(token)
+
+    def changes(
+        self, *, key: str | None = None, prefix: str | None = None, initial: bool = True
+    ) -> AsyncGenerator[Change, None]:
+        """Iterate over changes in an event loop, as `subscribe` tells them.
+
+        Ends when the mapping is closed. Use it in ``async with contextlib.aclosing(...)`` where the
+        loop over it may be left.
+
+        Examples
+        --------
+        >>> import asyncio
+        >>> async def first():
+        ...     async for change in md.changes(key="sample"):
+        ...         return change.value
+        >>> md["sample"] = "Fe2O3"
+        >>> asyncio.run(first())
+        'Fe2O3'
+        """
+        return self._subscriptions.changes(key, prefix, initial)

@@ -1,0 +1,300 @@
+"""What a replica holds, and whether a piece of news is newer than that.
+
+Three sources tell of entries: the watch, one's own acknowledged commits, and answers to reads that
+had to ask the store. They arrive by different ways, so the last to arrive is not always the last to
+have happened. Of each piece of news there is one question, is it newer than what is held, and three
+answers, found in this order:
+
+1. The store was asked for it after what is held was known here: newer.
+2. Both have revisions that are numbers: the greater one is newer.
+3. Nobody knows. The store is asked again, until the first rule decides.
+
+So a key never goes back in time, one's own write is visible to one's next read, and no state that
+lasts is ever missed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+from kv_dict.model import (
+    ABSENT,
+    Delete,
+    DeletePrefix,
+    Deletion,
+    Entry,
+    Operation,
+    Put,
+    Revision,
+    Snapshot,
+)
+from kv_dict.replica.held_back import HeldBack, Waiting
+
+__all__ = ["Contents", "Group", "Listener"]
+
+Group = tuple[Entry, ...]
+"""The entries that one key of a mapping is made of, in order of their stored keys."""
+
+Listener = Callable[[str, Group, Entry | Deletion], None]
+"""Called at each change, in order, with the group's key, the group, and what changed in it.
+
+Must only take note: the replica waits for it.
+"""
+
+MEMORY: Final = 60.0
+"""Seconds that a deleted key is remembered: longer than any news of it can be under way."""
+
+_FEW: Final = 1000
+
+
+class _Sweep(NamedTuple):
+    """A prefix that one's own commit deleted: older news of keys under it may be under way."""
+
+    prefix: str
+    revision: int | None
+    done: float
+
+
+class Contents:
+    """The entries, in groups. Not thread-safe, but for looking up one of `groups`.
+
+    Parameters
+    ----------
+    prefix : str
+        What every key starts with.
+    group : callable
+        Returns which group a stored key belongs to.
+
+    Attributes
+    ----------
+    groups : dict of str to Group
+        All that is held.
+    doubts : set of str
+        Keys that have to be asked for, see `answer`.
+    listeners : tuple of Listener
+        Whom to tell.
+    held_back : HeldBack
+        Writes that wait for the store: what is learnt of their keys is kept for later.
+    """
+
+    def __init__(self, prefix: str, group: Callable[[str], str]) -> None:
+        self._prefix = prefix
+        self._group = group
+        self.groups: dict[str, Group] = {}
+        self.doubts: set[str] = set()
+        self.listeners: tuple[Listener, ...] = ()
+        self.held_back = HeldBack()
+        self._entries: dict[str, Entry] = {}
+        self._known: dict[str, float] = {}  # since when each key is as it is held, or gone
+        self._gone: dict[str, int] = {}  # revisions of deletions
+        self._floor = -1  # news of keys never heard of, up to this revision, are old
+        self._position = -1  # how far the watch has come
+        self._sweeps: list[_Sweep] = []
+
+    # -- news ------------------------------------------------------------------------------------
+
+    def watched(self, news: Iterable[Entry | Deletion], asked: float | None) -> None:
+        """Take what a watch says has changed."""
+        for one in news:
+            self._position = max(self._position, _number(one.revision))
+            self._judge(one, asked)
+        self._passed(asked)
+
+    def begin(self, snapshot: Snapshot) -> None:
+        """Take the snapshot with which a watch begins, or begins again."""
+        reached = _number(snapshot.revision)
+        # A store that was made anew counts from the beginning.
+        self._floor = reached if reached < self._position else max(self._floor, reached)
+        self._position = reached
+        self._compare(snapshot, snapshot.asked)
+        for key in [key for key in self._known if key not in self._entries]:
+            if snapshot.asked is not None and self._known[key] <= snapshot.asked:
+                self._forget(key)  # that it is gone is contained
+        self._passed(snapshot.asked)
+
+    def asked_for(self, snapshot: Snapshot, asked: float) -> None:
+        """Take a snapshot that was asked for apart from the watch."""
+        self._compare(snapshot, asked)
+        self._floor = max(self._floor, _number(snapshot.revision))
+
+    def answered(self, name: str, entries: Sequence[Entry], asked: float) -> None:
+        """Take what the store answered of one group."""
+        found = {entry.key for entry in entries}
+        for held in self.groups.get(name, ()):
+            if held.key not in found:
+                self._judge(Deletion(held.key), asked)
+        for entry in entries:
+            self._judge(entry, asked)
+
+    def answer(self, key: str, entry: Entry | None, asked: float) -> None:
+        """Take what the store answered of one key, which is in doubt no longer, or again."""
+        self.doubts.discard(key)
+        self._judge(Deletion(key) if entry is None else entry, asked)
+
+    def committed(
+        self, operations: Sequence[Operation], revisions: Sequence[Revision | None], asked: float
+    ) -> set[str]:
+        """Take one's own acknowledged commit, sent at `asked`; return the keys in doubt by it."""
+        before = frozenset(self.doubts)
+        last = max(map(_number, revisions), default=-1)
+        for operation, revision in zip(operations, revisions, strict=True):
+            if isinstance(operation, Put):
+                if operation.key.startswith(self._prefix) and revision is not None:
+                    self._judge(Entry(operation.key, operation.value, revision, time.time()), asked)
+            elif isinstance(operation, DeletePrefix):
+                self._sweep(operation.prefix, last if last >= 0 else None, asked)
+            elif operation.expected is not ABSENT:
+                self._deleted(operation, asked)
+        return self.doubts - before
+
+    # -- writes that wait for the store -----------------------------------------------------------
+
+    def hold_back(self, operations: Sequence[Operation]) -> tuple[Revision | None, ...]:
+        """Show what a commit would make, until the store is back; ConflictError as ever."""
+        changes, revisions = self.held_back.add(operations, self._entries)
+        for change in changes:
+            if isinstance(change, Entry) or change.key in self._entries:
+                self._hold(change)
+        return revisions
+
+    def delivered(self, key: str, was: Waiting, entry: Entry | None, asked: float) -> None:
+        """Take what the store holds since a write that waited was committed, or refused."""
+        if self.held_back.waiting.get(key) is not was:  # there is a later one
+            base = ABSENT if entry is None else entry.revision
+            self.held_back.waiting[key] = replace(self.held_back.waiting[key], base=base)
+            return
+        del self.held_back.waiting[key]
+        learnt = self.held_back.learnt.pop(key, None)
+        if entry is not None:
+            self._hold(entry)
+        elif key in self._entries:
+            self._hold(Deletion(key))
+        self._known[key] = asked
+        if learnt is not None:
+            self._judge(learnt, None)
+
+    # -- is it newer? ----------------------------------------------------------------------------
+
+    def _compare(self, snapshot: Snapshot, asked: float | None) -> None:
+        found = {entry.key for entry in snapshot.entries}
+        for key in [key for key in self._entries if key not in found]:
+            self._judge(Deletion(key, snapshot.revision), asked)
+        for entry in snapshot.entries:
+            self._judge(entry, asked)
+
+    def _judge(self, news: Entry | Deletion, asked: float | None) -> None:
+        """Hold `news` if it is newer than what is held; doubt if that cannot be told."""
+        key, revision = news.key, news.revision
+        if key in self.held_back.waiting:
+            self.held_back.learnt[key] = news
+            return
+        held = self._entries.get(key)
+        if held is None and isinstance(news, Deletion):
+            self._bury(key, revision)
+            return
+        if held is not None and held.revision == revision and isinstance(news, Entry):
+            return
+        known = self._known.get(key)
+        if known is not None:
+            last = self._gone.get(key) if held is None else held.revision
+            newer = _is_newer(revision, asked, last, known)
+        else:
+            newer = asked is not None or _number(revision) > self._floor
+            for sweep in self._sweeps:
+                if newer and key.startswith(sweep.prefix):
+                    newer = _is_newer(revision, asked, sweep.revision, sweep.done)
+        if newer is None:
+            self.doubts.add(key)
+        elif newer:
+            self._hold(news)
+
+    def _deleted(self, operation: Delete, asked: float) -> None:
+        """Take note of one's own delete. If it was guarded, it is known what it deleted."""
+        held, expected = self._entries.get(operation.key), operation.expected
+        if held is not None and held.revision == expected:
+            self._hold(Deletion(operation.key))
+        elif held is None or not (_number(held.revision) > _number(expected) >= 0):
+            self._judge(Deletion(operation.key), asked)
+
+    def _sweep(self, prefix: str, revision: int | None, asked: float) -> None:
+        name = self._group(prefix)
+        if len(prefix) > len(self._prefix) and self._group(prefix + ".") == name:
+            swept = [entry.key for entry in self.groups.get(name, ())]  # of one group only
+        else:
+            swept = list(self._entries)
+        for key in swept:
+            if key.startswith(prefix):
+                self._judge(Deletion(key, revision), asked)
+        self._sweeps.append(_Sweep(prefix, revision, time.monotonic()))
+        del self._sweeps[:-_FEW]  # while the watch is away there may be many; a snapshot ends them
+
+    def _passed(self, asked: float | None) -> None:
+        """Forget the sweeps that the watch has come past."""
+        if self._sweeps:
+            old = max(time.monotonic() - MEMORY, -1.0 if asked is None else asked)
+            self._sweeps = [
+                sweep
+                for sweep in self._sweeps
+                if sweep.done > old and (sweep.revision is None or sweep.revision > self._position)
+            ]
+
+    # -- holding ---------------------------------------------------------------------------------
+
+    def _hold(self, news: Entry | Deletion) -> None:
+        key = news.key
+        self._known[key] = time.monotonic()
+        name = self._group(key)
+        group = tuple(entry for entry in self.groups.get(name, ()) if entry.key != key)
+        if isinstance(news, Entry):
+            self._entries[key] = news
+            self._gone.pop(key, None)
+            group = (*group, news)
+            if len(group) > 1:
+                group = tuple(sorted(group, key=_by_key))
+        else:
+            last = self._entries.pop(key).revision
+            self._bury(key, last if news.revision is None else news.revision)
+        if group:
+            self.groups[name] = group
+        else:
+            self.groups.pop(name, None)
+        for listener in self.listeners:
+            listener(name, group, news)
+
+    def _bury(self, key: str, revision: Revision | None) -> None:
+        """Remember that a key went, for as long as older news of it may come."""
+        now = self._known[key] = time.monotonic()
+        if isinstance(revision, int):
+            self._gone[key] = max(revision, self._gone.get(key, -1))
+        absent = len(self._known) - len(self._entries)
+        if absent > _FEW and absent > len(self._entries):
+            old = now - MEMORY
+            for buried, since in tuple(self._known.items()):
+                if since < old and buried not in self._entries:
+                    self._forget(buried)
+
+    def _forget(self, key: str) -> None:
+        del self._known[key]
+        self._gone.pop(key, None)
+
+
+def _is_newer(
+    revision: Revision | None, asked: float | None, last: Revision | None, known: float
+) -> bool | None:
+    """Return whether news are newer than what was known at `known`; None if that cannot be told."""
+    if asked is not None and asked >= known:
+        return True
+    if isinstance(revision, int) and isinstance(last, int):
+        return revision > last
+    return None
+
+
+def _number(revision: object) -> int:
+    return revision if isinstance(revision, int) else -1
+
+
+def _by_key(entry: Entry) -> str:
+    return entry.key

@@ -1,0 +1,389 @@
+"""Getting the news: the watch, and who else may tell the replica something."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from typing import Final
+
+from kv_dict.backend import Backend
+from kv_dict.errors import (
+    ClosedError,
+    ConflictError,
+    KVDictError,
+    OutcomeUnknown,
+    Unavailable,
+)
+from kv_dict.model import (
+    Changes,
+    Entry,
+    Operation,
+    Revision,
+    Snapshot,
+    Stale,
+    WatchEvent,
+)
+from kv_dict.portal import Job, face_of, spawn
+from kv_dict.replica.contents import Contents, Group, Listener
+from kv_dict.replica.held_back import Waiting
+
+__all__ = ["Replica"]
+
+_log = logging.getLogger("kv_dict")
+
+RETRY: Final = 1.0
+"""Seconds between two attempts of a watch that failed for good, as it seems."""
+
+SETTLE_TIMEOUT: Final = 2.0
+_BATCH: Final = 100
+
+
+class Replica:
+    """The entries of a store under one prefix, as of a moment ago. Thread-safe and fork-safe.
+
+    Parameters
+    ----------
+    backend : Backend
+        The store.
+    prefix : str
+        What is followed.
+    group : callable
+        Returns which group a stored key belongs to.
+
+    Attributes
+    ----------
+    groups : dict of str to Group
+        All that is held. Read it from any thread without a lock, and never change it.
+    stale_since : float or None
+        When the last good news came, in seconds since the epoch, while the store cannot be
+        followed.
+    asleep : bool
+        Not followed: not opened yet, closed, or in a forked child. `open` wakes it.
+    """
+
+    def __init__(self, backend: Backend, prefix: str, group: Callable[[str], str]) -> None:
+        self._backend = backend
+        self._prefix = prefix
+        self._lock = threading.RLock()  # reentrant, for signal handlers that use a mapping
+        self._users = 0
+        self._job: Job | None = None
+        self._settler: Job | None = None
+        self._deliverer: Job | None = None
+        self._begun = threading.Event()
+        self._failure: KVDictError | None = None
+        self.stale_since: float | None = None
+        self.asleep = True
+        self._contents = Contents(prefix, group)
+        self.groups = self._contents.groups
+        _replicas.add(self)
+
+    def __repr__(self) -> str:
+        state = "asleep" if self.asleep else "live" if self.stale_since is None else "stale"
+        return f"<Replica of {self._prefix!r} in {self._backend.url}, {state}>"
+
+    def __str__(self) -> str:
+        return f"{self._prefix!r} in {self._backend.url}"
+
+    # -- life ------------------------------------------------------------------------------------
+
+    @classmethod
+    def shared(
+        cls, backend: Backend, prefix: str, group: Callable[[str], str], sep: object
+    ) -> Replica:
+        """Return the replica that all mappings of one layout share; to be released."""
+        with _sharing:
+            of_backend = _shared.setdefault(backend, {})
+            replica = of_backend.get((prefix, sep))
+            if replica is None:
+                replica = of_backend[prefix, sep] = cls(backend, prefix, group)
+            replica._users += 1
+            return replica
+
+    def release(self, *, wait: bool = True) -> None:
+        """Give it back; the last user's call ends the watch."""
+        with _sharing:
+            self._users -= 1
+            if self._users > 0:
+                return
+            of_backend = _shared.get(self._backend, {})
+            for name, replica in tuple(of_backend.items()):
+                if replica is self:
+                    del of_backend[name]
+            if not of_backend:
+                _shared.pop(self._backend, None)
+        self.close(wait=wait)
+
+    def open(self, timeout: float) -> None:
+        """Return when the first snapshot is there; at once if it is.
+
+        Raises
+        ------
+        Unavailable
+            The store cannot be reached, or did not answer in time.
+        KVDictError
+            What else the watch raised.
+        """
+        if self.asleep:
+            with self._lock:
+                if self.asleep:
+                    self._begun.clear()
+                    self._failure = None
+                    self._job = spawn(self._follow, f"replica of {self._prefix}")
+                    self.asleep = False
+        if not self._begun.wait(timeout):
+            raise Unavailable(f"{self._backend.url}: no first snapshot within {timeout:g} s")
+        failure = self._failure
+        if failure is not None:
+            raise type(failure)(*failure.args) from failure
+
+    def close(self, *, wait: bool = True) -> None:
+        """End the watch, and wait for that. What is held stays, and is no longer true."""
+        if wait and self.stale_since is None:  # what waits may be on its way
+            deadline = time.monotonic() + SETTLE_TIMEOUT
+            while self.waiting and time.monotonic() < deadline:
+                time.sleep(0.01)
+        if waiting := self.waiting:
+            _log.error("%s: closed; what waited for the store is never stored: %s", self, waiting)
+        with self._lock:
+            jobs = self._job, self._settler, self._deliverer
+            self._job = self._settler = self._deliverer = None
+            self.asleep = True
+        for job in jobs:
+            if job is not None:
+                job.cancel(wait=wait)
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def all(self) -> dict[str, Group]:
+        """Return all groups at one point in time."""
+        with self._lock:
+            return self.groups.copy()
+
+    def listen(self, listener: Listener, begin: Callable[[dict[str, Group]], object]) -> None:
+        """Call `begin` with what there is, and have every change from there on told."""
+        with self._lock:
+            begin(self.groups)
+            self._contents.listeners = (*self._contents.listeners, listener)
+
+    def unlisten(self, listener: Listener) -> None:
+        """Tell it nothing more."""
+        with self._lock:
+            known = self._contents.listeners
+            self._contents.listeners = tuple(other for other in known if other != listener)
+
+    def sync(self, timeout: float) -> None:
+        """Return when it holds all that was acknowledged, to anybody, before the call."""
+        deadline = time.monotonic() + timeout
+        face = face_of(self._backend)
+        asked = time.monotonic()
+        snapshot = face.snapshot(self._prefix, timeout=timeout)
+        with self._lock:
+            self._contents.asked_for(snapshot, asked)
+        while self._contents.doubts:
+            for key in tuple(self._contents.doubts):
+                asked = time.monotonic()
+                entry = face.read(key, timeout=max(0.0, deadline - asked))
+                self.answer(key, entry, asked)
+
+    # -- what is learnt apart from the watch -----------------------------------------------------
+
+    def committed(
+        self, operations: Sequence[Operation], revisions: Sequence[Revision | None], asked: float
+    ) -> set[str]:
+        """Take note of an acknowledged commit, sent at `asked`; return the keys in doubt."""
+        with self._lock:
+            doubted = self._contents.committed(operations, revisions, asked)
+            self._see_to_doubts()
+            return doubted
+
+    def answered(self, name: str, entries: Sequence[Entry], asked: float) -> None:
+        """Take note of what the store answered at `asked` for one group."""
+        with self._lock:
+            self._contents.answered(name, entries, asked)
+            self._see_to_doubts()
+
+    def answer(self, key: str, entry: Entry | None, asked: float) -> None:
+        """Take note of what the store answered at `asked` for one key."""
+        with self._lock:
+            self._contents.answer(key, entry, asked)
+
+    # -- writes that wait for the store ----------------------------------------------------------
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """The stored keys of writes that wait for the store."""
+        with self._lock:
+            return tuple(self._contents.held_back.waiting)
+
+    def hold_back(self, operations: Sequence[Operation]) -> tuple[Revision | None, ...]:
+        """Show what a commit would have made, and commit it when the store is back."""
+        with self._lock:
+            if not self._contents.held_back.waiting:
+                _log.warning("%s: the store is away; what is written now waits for it", self)
+            revisions = self._contents.hold_back(operations)
+            if self.stale_since is None:  # the watch has not noticed an outage, and may not
+                self._see_to_waiting()
+            return revisions
+
+    def _see_to_waiting(self) -> None:
+        if self._contents.held_back.waiting and self._deliverer is None and not self.asleep:
+            self._deliverer = spawn(self._deliver, f"held back of {self._prefix}")
+
+    async def _deliver(self) -> None:
+        """Commit what waits; what others have written meanwhile stays."""
+        while True:
+            with self._lock:
+                waiting = self._contents.held_back.waiting
+                batch = dict(itertools.islice(waiting.items(), _BATCH))
+                if not batch:
+                    self._deliverer = None
+                    return
+            operations = [one.operation for one in batch.values()]
+            asked = time.monotonic()
+            try:
+                revisions = await self._backend.commit(operations, timeout=SETTLE_TIMEOUT)
+            except ConflictError as conflict:
+                for key in set(conflict.keys) & batch.keys():
+                    await self._give_up(key, batch[key], "others have written it meanwhile")
+            except (Unavailable, OutcomeUnknown):
+                await _sleep(RETRY)
+            except KVDictError as error:
+                for key, one in batch.items():
+                    await self._give_up(key, one, str(error))
+            else:
+                _log.warning("%s: %d write(s) that waited are stored", self, len(batch))
+                with self._lock:
+                    for (key, one), revision in zip(batch.items(), revisions, strict=True):
+                        self._contents.delivered(key, one, one.entry(revision), asked)
+                    self._see_to_doubts()
+
+    async def _give_up(self, key: str, one: Waiting, why: str) -> None:
+        """Show what the store holds in place of what waited, unless that is the same."""
+        while True:
+            asked = time.monotonic()
+            try:
+                entry = await self._backend.read(key, timeout=SETTLE_TIMEOUT)
+            except KVDictError:
+                await _sleep(RETRY)
+                continue
+            break
+        if not one.is_done_by(entry):
+            _log.error("%s: what was written here to %r is dropped: %s: %r", self, key, why, one)
+        with self._lock:
+            self._contents.delivered(key, one, entry, asked)
+            self._see_to_doubts()
+
+    # -- the watch, in the loop thread -----------------------------------------------------------
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                async with aclosing(self._backend.watch(self._prefix)) as events:
+                    async for event in events:
+                        self._take(event)
+            except ClosedError as error:
+                return self._ended(error)
+            except KVDictError as error:
+                if not self._begun.is_set():
+                    return self._ended(error)
+                self._lost(time.time(), str(error))
+            except Exception:  # noqa: BLE001 - it is told, and the task goes on
+                _log.exception("%s: the watch failed; it is begun again", self)
+                self._lost(time.time(), "the watch failed")
+            await _sleep(RETRY)
+
+    def _ended(self, error: KVDictError) -> None:
+        """Have the next use begin anew, or raise what this one raises."""
+        self._failure = error
+        self.asleep = True
+        self._begun.set()
+
+    def _take(self, event: WatchEvent) -> None:
+        if isinstance(event, Stale):
+            self._lost(event.since, event.reason)
+            return
+        with self._lock:
+            if isinstance(event, Changes):
+                self._contents.watched(event.events, event.asked)
+            else:
+                self._contents.begin(event)
+            self._see_to_doubts()
+            self._see_to_waiting()
+        if isinstance(event, Snapshot):
+            self._found()
+
+    def _lost(self, since: float, reason: str) -> None:
+        if not self._begun.is_set():
+            self._failure = Unavailable(reason)
+            self._begun.set()
+        elif self.stale_since is None:
+            _log.warning("%s: reads show what was there, as long as this lasts: %s", self, reason)
+        if self.stale_since is None:
+            self.stale_since = since
+
+    def _found(self) -> None:
+        if self.stale_since is not None:
+            was, self.stale_since = self.stale_since, None
+            if self._failure is None:
+                _log.warning("%s: live again, after %.1f s", self, time.time() - was)
+        self._failure = None
+        self._begun.set()
+
+    # -- doubts ----------------------------------------------------------------------------------
+
+    def _see_to_doubts(self) -> None:
+        if self._contents.doubts and self._settler is None and not self.asleep:
+            self._settler = spawn(self._settle, f"doubts of {self._prefix}")
+
+    async def _settle(self) -> None:
+        while True:
+            with self._lock:
+                doubts = tuple(self._contents.doubts)
+                if not doubts:
+                    self._settler = None
+                    return
+            for key in doubts:
+                asked = time.monotonic()
+                try:
+                    entry = await self._backend.read(key, timeout=SETTLE_TIMEOUT)
+                except KVDictError:  # an outage: the watch has it too, and a snapshot ends it
+                    await _sleep(RETRY)
+                    break
+                self.answer(key, entry, asked)
+
+    def after_fork(self) -> None:
+        """Forget, in a child, what belongs to the parent's threads; the next use begins anew."""
+        self._lock = threading.RLock()
+        self._begun = threading.Event()
+        self._job = self._settler = self._deliverer = None
+        self._contents.listeners = ()
+        self.asleep = True
+
+
+async def _sleep(seconds: float) -> None:
+    import asyncio  # noqa: PLC0415 - takes longer to import than all of kv_dict
+
+    await asyncio.sleep(seconds)
+
+
+_sharing = threading.Lock()
+_shared: weakref.WeakKeyDictionary[Backend, dict[tuple[str, object], Replica]] = (
+    weakref.WeakKeyDictionary()
+)
+_replicas: weakref.WeakSet[Replica] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    global _sharing  # noqa: PLW0603 - a thread of the parent may hold it
+    _sharing = threading.Lock()
+    for replica in tuple(_replicas):
+        replica.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

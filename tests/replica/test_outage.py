@@ -1,0 +1,220 @@
+"""A store that goes away and comes back: what reads show, what writes do, what is left of it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from kv_dict import (
+    ConfigurationError,
+    ConflictError,
+    InMemoryAsyncBackend,
+    RemoteKVMapping,
+    SQLiteBackend,
+    Unavailable,
+)
+
+DEADLINE = 10.0
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "store").mkdir()
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def away(folder: Path) -> Iterator[Callable[[bool], None]]:
+    """Take the folder of the file away, as a failing mount does, and bring it back."""
+    elsewhere = folder.with_name("elsewhere")
+
+    def move(gone: bool) -> None:
+        if gone != elsewhere.exists():
+            folder.rename(elsewhere) if gone else elsewhere.rename(folder)
+
+    yield move
+    move(False)
+
+
+def mapping(folder: Path, **options: object) -> RemoteKVMapping:
+    backend = SQLiteBackend(folder / "md.db")
+    return RemoteKVMapping(backend, "ep1", reads="replica", timeout=2, **options)
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def test_reads_go_on_and_writes_say_what_is_true(
+    folder: Path, away: Callable[[bool], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    with mapping(folder) as md:
+        md["a"] = {"b": 1}
+        before = time.time()
+        away(True)
+        until(lambda: md.stale_since is not None)
+        assert before - 1 < md.stale_since < time.time()
+        assert md["a"] == {"b": 1}
+        for write in (
+            lambda: md.update(a=2),
+            lambda: md["a"].update(b=2),
+            lambda: md.increment("n"),
+            lambda: md.pop("a"),
+            md.clear,
+            md.sync,
+        ):
+            with pytest.raises(Unavailable, match="is gone"):
+                write()
+        assert dict(md) == {"a": {"b": 1}}
+        away(False)
+        until(lambda: md.stale_since is None)
+        md["a"]["b"] = 3
+        assert md["a"] == {"b": 3}
+    levels = [record.levelno for record in caplog.records]
+    assert levels == [logging.WARNING, logging.WARNING]
+    assert "reads show what was there" in caplog.text
+    assert "live again, after" in caplog.text
+
+
+def test_what_was_deleted_meanwhile_is_noticed(folder: Path, away: Callable[[bool], None]) -> None:
+    with mapping(folder) as md:
+        md.update(kept=1, deleted=1)
+        told = []
+        md.subscribe(told.append, initial=False)
+        away(True)
+        until(lambda: md.stale_since is not None)
+        elsewhere = folder.with_name("elsewhere")
+        with RemoteKVMapping(SQLiteBackend(elsewhere / "md.db"), "ep1") as other:
+            del other["deleted"]
+            other["new"] = 1
+        away(False)
+        until(lambda: dict(md) == {"kept": 1, "new": 1})
+        until(lambda: len(told) == 2)
+        assert {(change.key, change.kind) for change in told} == {
+            ("deleted", "delete"),
+            ("new", "put"),
+        }
+
+
+def test_a_store_that_is_away_cannot_be_opened(folder: Path, away: Callable[[bool], None]) -> None:
+    with mapping(folder) as md:
+        md["a"] = 1
+    away(True)
+    with pytest.raises(ConfigurationError, match="there is no folder"):
+        mapping(folder)
+    away(False)
+    with mapping(folder) as md:
+        assert md["a"] == 1
+
+
+# -- on_outage="continue" ------------------------------------------------------------------------
+
+
+def test_writes_wait_for_the_store(
+    folder: Path, away: Callable[[bool], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    with mapping(folder, on_outage="continue") as md:
+        md.update(a=1, d={"x": 1}, gone=1)
+        away(True)
+        md["a"] = 2
+        md["new"] = [1]
+        md["new"].append(2)
+        md["d"]["y"] = 2
+        assert md.increment("n") == 1
+        assert md.increment("n") == 2
+        del md["gone"]
+        with pytest.raises(KeyError):
+            del md["never"]
+        expected = {"a": 2, "d": {"x": 1, "y": 2}, "n": 2, "new": [1, 2]}
+        assert dict(md) == expected
+        assert md.waiting == ("a", "d", "gone", "n", "new")
+        away(False)
+        until(lambda: md.waiting == ())
+        assert dict(md) == expected
+        with RemoteKVMapping(SQLiteBackend(folder / "md.db"), "ep1") as other:
+            assert dict(other) == expected
+            other["a"] = 3
+            until(lambda: md["a"] == 3)  # followed as ever
+        md["a"] += 1
+        assert md["a"] == 4
+    assert "what is written now waits for it" in caplog.text
+    assert "that waited are stored" in caplog.text
+
+
+def test_what_others_wrote_meanwhile_stays(
+    folder: Path, away: Callable[[bool], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    with mapping(folder, on_outage="continue") as md:
+        md.update(both=0, mine=0, theirs=0, same=0)
+        away(True)
+        md.update(both="mine", mine="mine", same="same")
+        elsewhere = folder.with_name("elsewhere")
+        with RemoteKVMapping(SQLiteBackend(elsewhere / "md.db"), "ep1") as other:
+            other.update(both="theirs", theirs="theirs", same="same")
+        assert md["both"] == "mine"
+        away(False)
+        until(lambda: md.waiting == ())
+        expected = {"both": "theirs", "mine": "mine", "theirs": "theirs", "same": "same"}
+        until(lambda: dict(md) == expected)
+        with RemoteKVMapping(SQLiteBackend(folder / "md.db"), "ep1") as other:
+            assert dict(other) == expected
+    dropped = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
+    assert len(dropped) == 1
+    assert "'ep1:both' is dropped: others have written it meanwhile" in dropped[0]
+
+
+def test_more_writes_while_the_first_are_on_their_way(
+    folder: Path, away: Callable[[bool], None]
+) -> None:
+    with mapping(folder, on_outage="continue") as md:
+        for round_ in range(5):
+            away(True)
+            md["n"] = f"{round_} during"
+            away(False)
+            md["n"] = f"{round_} after"
+            md["n"] = f"{round_} last"
+            until(lambda: md.waiting == ())
+            with RemoteKVMapping(SQLiteBackend(folder / "md.db"), "ep1") as other:
+                assert other["n"] == md["n"] == f"{round_} last"
+
+
+def test_conflicts_among_threads_while_it_waits(folder: Path, away: Callable[[bool], None]) -> None:
+    with mapping(folder, on_outage="continue") as md:
+        md["d"] = {"n": 0}
+        away(True)
+        one, two = md["d"], md["d"]
+        one["a"] = 1
+        two["b"] = 2
+        assert md["d"] == {"n": 0, "a": 1, "b": 2}
+        _ = two["n"]
+        one["n"] = 5
+        with pytest.raises(ConflictError):
+            two["n"] = 1
+        away(False)
+        until(lambda: md.waiting == ())
+        assert md["d"] == {"n": 5, "a": 1, "b": 2}
+
+
+def test_what_still_waits_at_the_end_is_said(
+    folder: Path, away: Callable[[bool], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    with mapping(folder, on_outage="continue") as md:
+        away(True)
+        md["a"] = 1
+    assert "never stored" in caplog.text
+    assert "'ep1:a'" in caplog.text
+
+
+def test_options() -> None:
+    backend = InMemoryAsyncBackend()
+    with pytest.raises(ConfigurationError, match="needs reads='replica'"):
+        RemoteKVMapping(backend, "ep1", on_outage="continue")
+    with pytest.raises(ConfigurationError, match="'fail' or 'continue'"):
+        RemoteKVMapping(backend, "ep1", reads="replica", on_outage="panic")

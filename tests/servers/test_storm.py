@@ -1,0 +1,155 @@
+"""Replicas in a storm: each store is killed, frozen and cut off while it is read and written."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kv_dict import InMemoryAsyncBackend, RemoteKVMapping, SQLiteBackend
+from kv_dict.backends import open_backend
+from kv_dict.replica import contents
+from kv_dict.testing.proxy import FaultProxy
+from kv_dict.testing.servers import ServerProcess
+from kv_dict.testing.storm import Report, Storm
+
+ROUNDS = 10
+
+
+def faults(server: ServerProcess, proxy: FaultProxy) -> Callable[[int], Callable[[], object]]:
+    """Return what begins each fault in turn, and returns what ends it."""
+
+    def kill() -> Callable[[], object]:
+        server.kill()
+        return server.start
+
+    def freeze() -> Callable[[], object]:
+        server.freeze()
+        return server.thaw
+
+    def cut() -> Callable[[], object]:
+        proxy.cut()
+        return proxy.cut
+
+    def black_hole() -> Callable[[], object]:
+        proxy.black_hole()
+        return proxy.heal
+
+    def cut_answers() -> Callable[[], object]:
+        proxy.cut_answers(after=7)
+        return proxy.heal
+
+    kinds = (kill, freeze, cut, black_hole, cut_answers)
+    return lambda number: kinds[number % len(kinds)]()
+
+
+def storm_on(server: ServerProcess, proxy: FaultProxy) -> Storm:
+    """Return a storm of which one half goes through the proxy."""
+
+    def mapping(url: str) -> RemoteKVMapping:
+        return RemoteKVMapping(open_backend(url), "ep1", reads="replica", timeout=15)
+
+    return Storm(lambda: mapping(server.store_url(proxy.port)), lambda: mapping(server.store_url()))
+
+
+def check(report: Report, name: str) -> None:
+    print(f"\n{name}: {report}")  # noqa: T201 - with -s, a line of the table of faults
+    assert report.violations == []
+    assert report.rounds >= ROUNDS
+    assert report.refused + report.unknown > 0
+
+
+def test_a_storm(server: ServerProcess, proxy: FaultProxy, request: pytest.FixtureRequest) -> None:
+    report = storm_on(server, proxy).run(ROUNDS, faults(server, proxy))
+    check(report, request.node.callspec.id)
+
+
+HOLDER = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_storm_on_a_file(tmp_path: Path) -> None:
+    """Its lock held by another process, that is killed; restored from a backup of a moment ago."""
+    path = tmp_path / "md.db"
+
+    def lock() -> Callable[[], object]:
+        holder = subprocess.Popen(
+            [sys.executable, "-c", HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+
+        def end() -> None:
+            holder.kill()
+            holder.communicate()
+
+        return end
+
+    def hide() -> Callable[[], object]:
+        """Take the folder away, as an automounter or an operator may."""
+        away = tmp_path.with_name(tmp_path.name + "-away")
+        tmp_path.rename(away)
+        return lambda: away.rename(tmp_path)
+
+    def mapping() -> RemoteKVMapping:
+        return RemoteKVMapping(SQLiteBackend(path), "ep1", reads="replica", timeout=15)
+
+    storm = Storm(mapping, mapping, timeout=0.3)
+    check(storm.run(ROUNDS, lambda number: (lock, hide)[number % 2]()), "sqlite")
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    connection.close()
+
+
+def test_a_storm_in_memory() -> None:
+    """No fault can hit it but contention: the books have to balance all the same."""
+    backend = InMemoryAsyncBackend()
+
+    def mapping() -> RemoteKVMapping:
+        return RemoteKVMapping(backend, "ep1", reads="replica", timeout=15)
+
+    report = Storm(mapping, mapping).run(3, lambda number: lambda: None)
+    assert report.violations == []
+
+
+# -- the checks can fail -------------------------------------------------------------------------
+
+
+def test_a_replica_that_only_adds_is_caught(
+    server: ServerProcess, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that does not look, after an outage, for what has gone."""
+
+    def only_add(self: Any, snapshot: Any, asked: Any) -> None:
+        for entry in snapshot.entries:
+            self._judge(entry, asked)
+
+    monkeypatch.setattr(contents.Contents, "_compare", only_add)
+
+    def black_hole(number: int) -> Callable[[], object]:
+        proxy.black_hole()
+        return proxy.heal
+
+    report = storm_on(server, proxy).run(4, black_hole)
+    assert any("the replica has" in violation for violation in report.violations)
+
+
+def test_a_replica_that_believes_what_comes_last_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contents, "_is_newer", lambda *known: True)
+    backend = InMemoryAsyncBackend()
+
+    def mapping() -> RemoteKVMapping:
+        return RemoteKVMapping(backend, "ep1", reads="replica", timeout=15)
+
+    report = Storm(mapping, mapping).run(3, lambda number: lambda: None)
+    assert report.violations
