@@ -165,7 +165,3 @@ class Stale:
 
 
 WatchEvent: TypeAlias = Snapshot | Changes | Stale
-
-
-class Synced:  # until every backend is converted
-    pass

@@ -12,8 +12,8 @@ import pytest
 
 from kv_dict import NatsBackend, OutcomeUnknown, RemoteKVMapping, Unavailable
 from kv_dict.backends import open_backend
-from kv_dict.mapping.portal import face_of
 from kv_dict.model import Delete, Put
+from kv_dict.portal import face_of
 from kv_dict.testing.servers.nats import NatsCluster
 from kv_dict.testing.watching import Watching
 

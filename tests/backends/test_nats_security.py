@@ -19,8 +19,8 @@ import pytest
 
 from kv_dict import Backend, ConfigurationError, NatsBackend, RemoteKVMapping
 from kv_dict.backends import open_backend
-from kv_dict.mapping.portal import face_of
 from kv_dict.model import ABSENT, DeletePrefix, Put
+from kv_dict.portal import face_of
 from kv_dict.testing.servers.nats import NatsServer
 from kv_dict.testing.servers.process import free_port
 from kv_dict.testing.watching import Watching

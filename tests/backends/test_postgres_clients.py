@@ -19,8 +19,8 @@ from kv_dict import (
     RemoteKVMapping,
     Unavailable,
 )
-from kv_dict.portal import face_of
 from kv_dict.model import Put, Stale
+from kv_dict.portal import face_of
 from kv_dict.testing import Watching
 from kv_dict.testing.raw.postgres import Elsewhere
 

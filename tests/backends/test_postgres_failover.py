@@ -12,8 +12,8 @@ import pytest
 
 from kv_dict import OutcomeUnknown, PostgresBackend, RemoteKVMapping, Unavailable
 from kv_dict.backends import open_backend
-from kv_dict.portal import face_of
 from kv_dict.model import Put, Stale
+from kv_dict.portal import face_of
 from kv_dict.testing import Watching
 from kv_dict.testing.proxy import FaultProxy
 from kv_dict.testing.raw.postgres import Elsewhere

@@ -22,7 +22,7 @@ from kv_dict.backends.nats.reading import Reader, entry_of
 from kv_dict.backends.nats.spelling import LONGEST_KEY, below, spell
 from kv_dict.backends.nats.writing import MAX_OPERATIONS, Writer
 from kv_dict.errors import ConfigurationError, KVDictError
-from kv_dict.model import Entry, Operation, Revision, Snapshot, Stale, Synced, WatchEvent
+from kv_dict.model import Entry, Operation, Revision, Snapshot, Stale, WatchEvent
 
 __all__ = ["NatsBackend"]
 
@@ -240,7 +240,7 @@ class NatsBackend(Backend):
             try:
                 async with aclosing(follower.follow(connection)) as news:
                     async for event in news:
-                        if isinstance(event, Synced):
+                        if isinstance(event, Snapshot):
                             stale = False
                         yield event
             except (Doubt, KVDictError, BucketMissing) as error:

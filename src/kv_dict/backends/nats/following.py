@@ -13,13 +13,12 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
-from kv_dict.backends.delivered import Delivered
 from kv_dict.backends.nats.bucket import Bucket, BucketState
 from kv_dict.backends.nats.connection import Connection
 from kv_dict.backends.nats.reading import Reader, is_tombstone
 from kv_dict.backends.nats.spelling import below, read_name
 from kv_dict.errors import Unavailable
-from kv_dict.model import Deletion, Entry, Synced, WatchEvent
+from kv_dict.model import Changes, Deletion, Entry, Snapshot, WatchEvent
 
 __all__ = ["Doubt", "Follower"]
 
@@ -46,7 +45,7 @@ class Doubt(Exception):  # stays in this package
 
 
 class Follower:
-    """One watch. `follow` is called again after each doubt, and goes on from what was told.
+    """One watch. `follow` is called again after each doubt.
 
     Attributes
     ----------
@@ -59,12 +58,10 @@ class Follower:
         self._reader = reader
         self._prefix = prefix
         self._filter = bucket.prefix + below(prefix)
-        self._delivered = Delivered()
-        self._created = ""
         self.fresh = time.time()
 
     async def follow(self, connection: Connection) -> AsyncGenerator[WatchEvent, None]:
-        """Yield what differs from what was told, `Synced`, and then every change.
+        """Yield a snapshot, and then every change.
 
         Raises
         ------
@@ -73,15 +70,11 @@ class Follower:
         """
         now = connection.loop.time
         state = await self._bucket.state(connection, now() + REQUEST_TIMEOUT)
-        if self._created and state.created != self._created:
-            self._delivered.doubt()  # a new bucket counts from 1 again
-        self._created = state.created
+        created = state.created
         stream = _Stream(connection, self._bucket, self._prefix)
         try:
             await stream.open(state.last + 1, self._filter)
-            for event in await self._difference(connection, stream):
-                yield event
-            yield Synced()
+            yield await self._everything(connection, stream)
             seen = await self._bucket.state(connection, now() + REQUEST_TIMEOUT)
             compared = looked = now()
             doubtful = False
@@ -90,35 +83,33 @@ class Follower:
                 self.fresh = max(self.fresh, stream.fresh)
                 pending = stream.take()
                 if pending is None:
-                    for event in await self._difference(connection, stream):
-                        yield event
-                else:
-                    for event in self._delivered.changes(pending):
-                        yield event
+                    yield await self._everything(connection, stream)
+                elif pending:
+                    yield Changes(tuple(pending))
                 if now() >= looked + LOOK:
                     state = await self._bucket.state(connection, now() + REQUEST_TIMEOUT)
-                    if state.created != self._created:
+                    if state.created != created:
                         raise Doubt("the bucket was deleted and made again")
                     sure = _purged(seen, state)
                     doubtful = doubtful or sure is None
                     if sure or (doubtful and now() >= compared + COMPARE):
-                        for event in await self._difference(connection, stream):
-                            yield event
+                        yield await self._everything(connection, stream)
                         compared, doubtful = now(), False
                     seen, looked = state, now()
         finally:
             await stream.close()
 
-    async def _difference(self, connection: Connection, stream: _Stream) -> list[Entry | Deletion]:
-        """Compare with a snapshot; what the consumer has to tell from before it is no news."""
+    async def _everything(self, connection: Connection, stream: _Stream) -> Snapshot:
+        """Return what is there; what the consumer has to tell from before it is no news."""
+        asked = time.monotonic()
         deadline = connection.loop.time() + SNAPSHOT_TIMEOUT
         view = await self._reader.view(connection, [self._filter], deadline)
         highest = max((found.sequence for found in view.found), default=0)
-        stream.skip(max(highest, view.upto or 0))
+        reached = max(highest, view.upto or 0)
+        stream.skip(reached)
         entries = self._reader.entries(view.found)
-        return list(
-            self._delivered.difference(e for e in entries if e.key.startswith(self._prefix))
-        )
+        mine = tuple(entry for entry in entries if entry.key.startswith(self._prefix))
+        return Snapshot(mine, reached, asked)
 
 
 def _purged(before: BucketState, after: BucketState) -> bool | None:

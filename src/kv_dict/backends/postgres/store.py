@@ -319,7 +319,7 @@ class Store:
         try:
             while True:
                 reason = ""
-                news: list[WatchEvent] = []
+                news: WatchEvent | None = None
                 try:
                     async with asyncio.timeout(_LOOK_TIMEOUT):
                         news = await self._home(follower.look, _LOOK_TIMEOUT)
@@ -335,8 +335,8 @@ class Store:
                     self._statements = None
                     reason = str(told)
                 if not reason:
-                    for event in news:
-                        yield event
+                    if news is not None:
+                        yield news
                     fresh, stale, begun = time.time(), False, True
                 elif not stale:
                     stale = True

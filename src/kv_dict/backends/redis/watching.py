@@ -13,14 +13,13 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequ
 from contextlib import suppress
 from typing import Any, Final
 
-from kv_dict.backends.delivered import Delivered
 from kv_dict.backends.redis.index import Refused
 from kv_dict.backends.redis.link import Lost
 from kv_dict.backends.redis.resp import NOTHING, ErrorReply, pack
 from kv_dict.backends.redis.routes import Route
 from kv_dict.backends.redis.session import Session, entry
 from kv_dict.errors import KVDictError, Unavailable
-from kv_dict.model import Deletion, Entry, Stale, Synced, WatchEvent
+from kv_dict.model import Changes, Deletion, Entry, Snapshot, Stale, WatchEvent
 
 __all__ = ["Watch"]
 
@@ -71,28 +70,20 @@ class Watch:
 
     async def events(self) -> AsyncGenerator[WatchEvent, None]:
         """Yield as `Backend.watch` says."""
-        delivered = Delivered()
         fresh = time.time()
-        stale = synced = False
+        stale = begun = False
         try:
             while True:
                 try:
-                    entries = await self._begin()
-                    for event in delivered.difference(entries):
-                        yield event
-                    yield Synced()
-                    stale, synced = False, True
+                    yield await self._begin()
+                    stale, begun = False, True
                     while True:
                         fresh = time.time()
-                        everything, changes = await self._news()
-                        if everything is not None:
-                            for event in delivered.difference(everything):
-                                yield event
-                        for event in delivered.changes(changes):
-                            yield event
+                        if (news := await self._news()) is not None:
+                            yield news
                 except (Lost, Refused, KVDictError) as error:
                     self._check_open()
-                    if not (synced or isinstance(error, Lost | Refused | Unavailable)):
+                    if not (begun or isinstance(error, Lost | Refused | Unavailable)):
                         raise  # what cannot work has to be said; later it may be temporary
                     if not stale:
                         stale = True
@@ -105,7 +96,7 @@ class Watch:
 
     # -- the connection --------------------------------------------------------------------------
 
-    async def _begin(self) -> list[Entry]:
+    async def _begin(self) -> Snapshot:
         self._lost = None
         self._session = await asyncio.to_thread(Session, self._route, PATIENCE, watching=True)
         self._check_open()
@@ -117,9 +108,9 @@ class Watch:
             self._loop.remove_reader(session.link.fileno())
             session.link.close()
 
-    async def _everything(self) -> list[Entry]:
+    async def _everything(self) -> Snapshot:
         """Return all entries, found by searching: in a thread, because that may take long."""
-        session = self._here()
+        session, asked = self._here(), time.monotonic()
         session.index.doubt()
         self._loop.remove_reader(session.link.fileno())
         entries = await asyncio.to_thread(
@@ -129,7 +120,7 @@ class Watch:
         self._search_at = time.monotonic() + (SEARCH if self.told else HEARTBEAT)
         self._loop.add_reader(session.link.fileno(), self._listen)
         self._listen()
-        return entries
+        return Snapshot(tuple(entries), asked=asked)
 
     async def _ask(self, *parts: bytes) -> Any:
         """Return the reply to a command, while listening goes on."""
@@ -184,8 +175,8 @@ class Watch:
         self._wake.clear()
         return True
 
-    async def _news(self) -> tuple[list[Entry] | None, list[Entry | Deletion]]:
-        """Return all entries if anything may have changed, and what is known to have changed."""
+    async def _news(self) -> Snapshot | Changes | None:
+        """Return what has changed, or everything if that is not known; None if nothing has."""
         session = self._here()
         while True:
             heard = await self._wait(HEARTBEAT)
@@ -194,15 +185,16 @@ class Watch:
                 raise self._lost
             changed, session.index.changed = session.index.changed, set()
             if changed is None or time.monotonic() > self._search_at:
-                return await self._everything(), []
+                return await self._everything()
             keys = [key for key in changed if key.startswith(self._prefix)]
             if keys:
-                return None, await self._values(keys)
+                asked = time.monotonic()
+                return Changes(await self._values(keys), asked)
             if not heard:
                 await self._ask(*session.probe)
-                return None, []
+                return None
 
-    async def _values(self, keys: Sequence[str]) -> list[Entry | Deletion]:
+    async def _values(self, keys: Sequence[str]) -> tuple[Entry | Deletion, ...]:
         found: list[Entry | Deletion] = []
         for some in batches(keys):
             values = await self._ask(b"MGET", *[key.encode() for key in some])
@@ -210,7 +202,7 @@ class Watch:
                 Deletion(key) if value is None else entry(key, value)
                 for key, value in zip(some, values, strict=True)
             ]
-        return found
+        return tuple(found)
 
 
 def batches(keys: Sequence[str]) -> Iterator[Sequence[str]]:
