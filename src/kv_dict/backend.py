@@ -32,10 +32,7 @@ __all__ = [
     "prefix_end",
 ]
 
-NO_HISTORY: Final = (
-    "only the present values are kept here; memory, SQLite and PostgreSQL keep earlier ones with "
-    "history=N, NATS in a bucket made with a history, Redis does not"
-)
+NO_HISTORY: Final = "only the present values can be had from here; SQLite and memory keep earlier ones with history=N"
 
 _MOST_KEPT: Final = 1_000_000
 

@@ -282,6 +282,8 @@ class RemoteKVMapping(Showing, Following, MutableMapping[str, Any]):
 
         def remove(timeout: float) -> Any:
             for stored, left in self._scope.versions(key, timeout):
+                if not stored and self._scope.local:  # it may be there all the same: ask
+                    stored = self._scope.load(key, left())  # noqa: PLW2901
                 if not stored:
                     raise KeyError(key)
                 taken = take(stored)

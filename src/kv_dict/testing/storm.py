@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -104,8 +105,11 @@ class Storm:
                 thread.start()
             for number in range(rounds):
                 self._wait_for_writes(writers)
+                passing = self._put_what_will_go(md, far, number)
                 end = fault(number)
                 time.sleep(0.2 + 0.8 * (number % 3) / 2)
+                with suppress(KVDictError):  # where the fault is of the way of `near` only
+                    far.pop(passing, None)
                 end()
                 self._healed(md, far, number)
                 self.report.rounds += 1
@@ -141,6 +145,15 @@ class Storm:
                 self.wrong("no write was acknowledged, with no fault any more")
                 return
             time.sleep(0.005)
+
+    def _put_what_will_go(self, md: RemoteKVMapping, far: RemoteKVMapping, number: int) -> str:
+        """Put an item and see it arrive; it is deleted during the fault, when nobody is told."""
+        key = f"passing-{number}"
+        far[key] = number
+        deadline = time.monotonic() + CALM_TIMEOUT
+        while key not in md and time.monotonic() < deadline:
+            time.sleep(0.002)
+        return key
 
     def _healed(self, md: RemoteKVMapping, far: RemoteKVMapping, number: int) -> None:
         """Wait until a new write of another is seen here, with nobody doing anything for that."""

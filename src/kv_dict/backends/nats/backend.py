@@ -233,7 +233,7 @@ class NatsBackend(Backend):
                 if home.loop.is_running():
                     await home.run(events.aclose, None)
         follower = Follower(self._bucket, self._reader, prefix)
-        stale = False
+        begun = stale = False
         while True:
             pause = REPAIR_PAUSE
             connection = self._connections.here()
@@ -241,13 +241,17 @@ class NatsBackend(Backend):
                 async with aclosing(follower.follow(connection)) as news:
                     async for event in news:
                         if isinstance(event, Snapshot):
-                            stale = False
+                            begun, stale = True, False
                         yield event
             except (Doubt, KVDictError, BucketMissing) as error:
                 self.check_open()
                 why: Exception = error
                 if isinstance(error, BucketMissing):
                     why = await self._missing(connection)
+                    if not begun and isinstance(why, Doubt):
+                        continue  # made when first used
+                if not begun and isinstance(why, ConfigurationError):
+                    raise why from error
                 if isinstance(why, ConfigurationError):  # somebody has to come and change it
                     pause = REFUSED_PAUSE
                 if not stale:
