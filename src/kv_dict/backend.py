@@ -32,7 +32,10 @@ __all__ = [
     "prefix_end",
 ]
 
-NO_HISTORY: Final = "only the present values can be had from here; SQLite and memory keep earlier ones with history=N"
+NO_HISTORY: Final = (
+    "only the present values can be had from here; SQLite and memory keep earlier ones with "
+    "history=N"
+)
 
 _MOST_KEPT: Final = 1_000_000
 
