@@ -95,7 +95,7 @@ def test_a_forgotten_one_warns(tmp_path: Path) -> None:
         ({"timeout": 0}, ConfigurationError, "above 0"),
         ({"timeout": 1e12}, ConfigurationError, "up to a day"),
         ({"timeout": "5"}, TypeError, "as a number"),
-        ({"reads": "sometimes"}, ConfigurationError, "only 'server'"),
+        ({"reads": "sometimes"}, ConfigurationError, "'server' or 'replica'"),
         ({"sep": ""}, ConfigurationError, "cannot separate keys"),
         ({"sep": "%"}, ConfigurationError, "cannot separate keys"),
         ({"sep": 5}, TypeError, "sep must be a string"),

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
+import nats
+import nats.errors
 import pytest
 
-from kv_dict import InMemoryAsyncBackend, RemoteKVMapping, SQLiteBackend
+from kv_dict import InMemoryAsyncBackend, NatsBackend, RemoteKVMapping, SQLiteBackend, open_mapping
 from kv_dict.backends import open_backend
+from kv_dict.backends.nats.spelling import read_name
+from kv_dict.model import Changes, Deletion, Entry, Snapshot, WatchEvent
 from kv_dict.replica import contents
 from kv_dict.testing.proxy import FaultProxy
 from kv_dict.testing.servers import ServerProcess
@@ -48,13 +56,17 @@ def faults(server: ServerProcess, proxy: FaultProxy) -> Callable[[int], Callable
     return lambda number: kinds[number % len(kinds)]()
 
 
-def storm_on(server: ServerProcess, proxy: FaultProxy) -> Storm:
+def storm_on(server: ServerProcess, proxy: FaultProxy, patience: float = 30.0) -> Storm:
     """Return a storm of which one half goes through the proxy."""
 
     def mapping(url: str) -> RemoteKVMapping:
         return RemoteKVMapping(open_backend(url), "ep1", reads="replica", timeout=15)
 
-    return Storm(lambda: mapping(server.store_url(proxy.port)), lambda: mapping(server.store_url()))
+    return Storm(
+        lambda: mapping(server.store_url(proxy.port)),
+        lambda: mapping(server.store_url()),
+        patience=patience,
+    )
 
 
 def check(report: Report, name: str) -> None:
@@ -111,15 +123,27 @@ def test_a_storm_on_a_file(tmp_path: Path) -> None:
     connection.close()
 
 
-def test_a_storm_in_memory() -> None:
-    """No fault can hit it but contention: the books have to balance all the same."""
-    backend = InMemoryAsyncBackend()
+class LateNews(InMemoryAsyncBackend):
+    """Its watch tells everything a moment later than it was asked, as a busy network does."""
+
+    async def watch(self, prefix: str) -> AsyncGenerator[WatchEvent, None]:
+        async with aclosing(super().watch(prefix)) as events:
+            async for event in events:
+                await asyncio.sleep(0.003)
+                yield event
+
+
+def storm_of_late_news() -> Report:
+    backend = LateNews()
 
     def mapping() -> RemoteKVMapping:
         return RemoteKVMapping(backend, "ep1", reads="replica", timeout=15)
 
-    report = Storm(mapping, mapping).run(3, lambda number: lambda: None)
-    assert report.violations == []
+    return Storm(mapping, mapping, patience=5).run(3, lambda number: lambda: None)
+
+
+def test_a_storm_of_late_news() -> None:
+    assert storm_of_late_news().violations == []
 
 
 # -- the checks can fail -------------------------------------------------------------------------
@@ -140,16 +164,58 @@ def test_a_replica_that_only_adds_is_caught(
         proxy.black_hole()
         return proxy.heal
 
-    report = storm_on(server, proxy).run(4, black_hole)
+    report = storm_on(server, proxy, patience=3).run(2, black_hole)
     assert any("the replica has" in violation for violation in report.violations)
 
 
 def test_a_replica_that_believes_what_comes_last_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contents, "_is_newer", lambda *known: True)
-    backend = InMemoryAsyncBackend()
+    report = storm_of_late_news()
+    assert any("by its writer" in violation for violation in report.violations)
 
-    def mapping() -> RemoteKVMapping:
-        return RemoteKVMapping(backend, "ep1", reads="replica", timeout=15)
 
-    report = Storm(mapping, mapping).run(3, lambda number: lambda: None)
-    assert report.violations
+async def stock_watch(self: NatsBackend, prefix: str) -> AsyncGenerator[WatchEvent, None]:
+    """Follow the bucket with the driver's own `KeyValue.watchall`, on a connection it repairs."""
+    url = urlsplit(self.url)
+    client = await nats.connect(f"nats://{url.netloc}", max_reconnect_attempts=-1)
+    try:
+        bucket = await client.jetstream().key_value(parse_qs(url.query)["bucket"][0])
+        watcher = await bucket.watchall()
+        there: list[Entry] = []
+        begun = False
+        while True:
+            try:
+                update = await watcher.updates(timeout=0.1)
+            except nats.errors.TimeoutError:
+                continue
+            if update is None:
+                begun = True
+                yield Snapshot(tuple(there), asked=time.monotonic())
+                continue
+            key = read_name(update.key) or ""
+            gone = update.operation is not None
+            news = (
+                Deletion(key, update.revision)
+                if gone
+                else Entry(key, update.value, update.revision)
+            )
+            if not key.startswith(prefix):
+                continue
+            if begun:
+                yield Changes((news,))
+            elif isinstance(news, Entry):
+                there.append(news)
+    finally:
+        await client.close()
+
+
+@pytest.mark.parametrize("server", ["nats"], indirect=True)
+def test_the_stock_watch_of_nats_is_caught(
+    server: ServerProcess, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its consumer lived in the memory of the server that was killed."""
+    with open_mapping(server.store_url()) as md:
+        md["bucket"] = "is made"
+    monkeypatch.setattr(NatsBackend, "watch", stock_watch)
+    report = storm_on(server, proxy, patience=3).run(1, faults(server, proxy))
+    assert any("stays as it was" in violation for violation in report.violations)

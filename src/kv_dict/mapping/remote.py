@@ -8,17 +8,13 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from kv_dict.backend import Backend
-from kv_dict.codec import Codec, CustomCodec, JSONCodec
-from kv_dict.errors import (
-    ConfigurationError,
-    ConflictError,
-    EncodeError,
-)
+from kv_dict.errors import ConflictError, EncodeError
 from kv_dict.keys import KeySpace, check_key
 from kv_dict.mapping.arithmetic import adding
 from kv_dict.mapping.bulk import Drain, Offer, caller, copier, marks
 from kv_dict.mapping.container import Container, plain
 from kv_dict.mapping.following import Following
+from kv_dict.mapping.options import Options, check_timeout
 from kv_dict.mapping.retry import attempts
 from kv_dict.mapping.scope import Scope
 from kv_dict.mapping.showing import Showing
@@ -29,7 +25,6 @@ from kv_dict.mapping.views import RemoteItems, RemoteKeys, RemoteValues, listing
 __all__ = ["RemoteKVMapping"]
 
 _MISSING: Final = object()
-_LONGEST_TIMEOUT: Final = 86_400
 
 
 class RemoteKVMapping(Showing, Following, MutableMapping[str, Any]):
@@ -118,23 +113,12 @@ class RemoteKVMapping(Showing, Following, MutableMapping[str, Any]):
                 f"backend must be a Backend, such as SQLiteBackend(path), not "
                 f"{type(backend).__name__}; open_mapping() takes a URL"
             )
-        if reads not in ("server", "replica"):
-            raise ConfigurationError(f"reads={reads!r}: 'server' or 'replica'")
-        if on_outage not in ("fail", "continue"):
-            raise ConfigurationError(f"on_outage={on_outage!r}: 'fail' or 'continue'")
-        if on_outage == "continue" and reads != "replica":
-            raise ConfigurationError(
-                "on_outage='continue' needs reads='replica', to read meanwhile"
-            )
-        custom = json_encoder is not None or json_decoder is not None
-        codec: Codec = CustomCodec(json_encoder, json_decoder) if custom else JSONCodec()
-        self._coders = json_encoder, json_decoder
-        self._on_outage = on_outage
+        self._options = Options(json_encoder, json_decoder, reads, timeout, on_outage)
         self._scope = Scope(
             backend,
             KeySpace(entry_point, sep),
-            codec,
-            _checked_timeout(timeout),
+            self._options.codec,
+            float(timeout),
             local=reads == "replica",
             holds_back=on_outage == "continue",
         )
@@ -167,7 +151,7 @@ class RemoteKVMapping(Showing, Following, MutableMapping[str, Any]):
 
     @timeout.setter
     def timeout(self, seconds: float) -> None:
-        self._scope.timeout = _checked_timeout(seconds)
+        self._scope.timeout = check_timeout(seconds)
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -423,9 +407,8 @@ class RemoteKVMapping(Showing, Following, MutableMapping[str, Any]):
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        encoder, decoder = self._coders
-        state = (self.backend, self.entry_point, self.sep, encoder, decoder)
-        return _reopen, (type(self), *state, self.reads, self.timeout, self._on_outage)
+        options = self._options.as_keywords() | {"timeout": self.timeout}
+        return _reopen, (type(self), self.backend, self.entry_point, self.sep, options)
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -459,14 +442,6 @@ class RemoteKVMapping(Showing, Following, MutableMapping[str, Any]):
             scope.abandon()
 
 
-def _checked_timeout(seconds: float) -> float:
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise TypeError(f"timeout={seconds!r}: seconds, as a number")
-    if not 0 < seconds <= _LONGEST_TIMEOUT:
-        raise ConfigurationError(f"timeout={seconds!r}: seconds, above 0, up to a day")
-    return float(seconds)
-
-
 def _as_dict(other: Any, more: dict[str, Any]) -> dict[Any, Any]:
     """Return the items that `dict.update` would take from its arguments."""
     if isinstance(other, RemoteKVMapping):
@@ -484,20 +459,7 @@ def _reopen(
     backend: Backend,
     entry_point: str,
     sep: str | None,
-    encoder: Any,
-    decoder: Any,
-    reads: str,
-    timeout: float,
-    on_outage: str,
+    options: dict[str, Any],
 ) -> RemoteKVMapping:
     """Unpickle a mapping: a new one, connected to the same store."""
-    return kind(
-        backend,
-        entry_point,
-        sep,
-        json_encoder=encoder,
-        json_decoder=decoder,
-        reads=reads,
-        timeout=timeout,
-        on_outage=on_outage,
-    )
+    return kind(backend, entry_point, sep, **options)

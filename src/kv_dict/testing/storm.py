@@ -22,7 +22,6 @@ __all__ = ["Report", "Storm"]
 GRACE: Final = 2.0
 """Seconds that an operation may take beyond its timeout, on a busy machine."""
 
-CALM_TIMEOUT: Final = 30.0
 _GONE: Final = None
 
 
@@ -69,6 +68,8 @@ class Storm:
         Returns a new mapping of the same items, on the way that faults of the network do not hit.
     timeout : float
         Of every operation of writers and readers, in seconds.
+    patience : float
+        Seconds after a fault in which all has to be well again.
     """
 
     def __init__(
@@ -76,8 +77,10 @@ class Storm:
         near: Callable[[], RemoteKVMapping],
         far: Callable[[], RemoteKVMapping],
         timeout: float = 1.0,
+        patience: float = 30.0,
     ) -> None:
         self._near, self._far = near, far
+        self._patience = patience
         self._timeout = timeout
         self._over = threading.Event()
         self._lock = threading.Lock()
@@ -139,7 +142,7 @@ class Storm:
 
     def _wait_for_writes(self, writers: list[_Writer]) -> None:
         before = [writer.acknowledged for writer in writers]
-        deadline = time.monotonic() + CALM_TIMEOUT
+        deadline = time.monotonic() + self._patience
         while any(w.acknowledged < n + 3 for w, n in zip(writers, before, strict=True)):
             if time.monotonic() > deadline:
                 self.wrong("no write was acknowledged, with no fault any more")
@@ -150,7 +153,7 @@ class Storm:
         """Put an item and see it arrive; it is deleted during the fault, when nobody is told."""
         key = f"passing-{number}"
         far[key] = number
-        deadline = time.monotonic() + CALM_TIMEOUT
+        deadline = time.monotonic() + self._patience
         while key not in md and time.monotonic() < deadline:
             time.sleep(0.002)
         return key
@@ -166,7 +169,7 @@ class Storm:
                 except KVDictError:
                     continue
                 written = True
-            if time.monotonic() > started + CALM_TIMEOUT:
+            if time.monotonic() > started + self._patience:
                 self.wrong(f"round {number}: the replica stays as it was; {md._scope.replica}")
                 return
             time.sleep(0.002)
@@ -202,10 +205,10 @@ class Storm:
         writers: list[_Writer],
         told: dict[str, Any],
     ) -> None:
-        far.timeout = md.timeout = CALM_TIMEOUT
+        far.timeout = md.timeout = self._patience
         far.sync()
         stored = dict(far)
-        deadline = time.monotonic() + CALM_TIMEOUT
+        deadline = time.monotonic() + self._patience
         while dict(md) != stored and time.monotonic() < deadline:
             time.sleep(0.005)  # by itself: `sync` would hide what the watch missed
         if dict(md) != stored:
@@ -242,6 +245,7 @@ class _Writer:
             self._write({f"pair-{self.name}-a": n, f"pair-{self.name}-b": n})
 
     def _write(self, items: dict[str, Any]) -> None:
+        self._read_own_writes(items)  # late news of older ones must not show
         started = time.monotonic()
         try:
             if _GONE in items.values():
@@ -262,9 +266,16 @@ class _Writer:
             self.acknowledged += 1
             for key, value in items.items():
                 self._possible[key] = [value]
+            self._read_own_writes(items)
         took = time.monotonic() - started
         if took > self._md.timeout + GRACE:
             self._storm.wrong(f"{self.name}: a write took {took:.1f} s")
+
+    def _read_own_writes(self, items: dict[str, Any]) -> None:
+        for key in items:
+            possible = self._possible.get(key, [_GONE])
+            if (seen := self._md.get(key, _GONE)) not in possible:
+                self._storm.wrong(f"{key} is read as {seen} by its writer, not as of {possible}")
 
     def check(self, stored: dict[str, Any]) -> None:
         """Compare the books with what is stored."""
