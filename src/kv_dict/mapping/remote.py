@@ -15,6 +15,7 @@ from kv_dict.mapping.bulk import Drain, Offer, caller, copier, marks
 from kv_dict.mapping.container import Container, plain
 from kv_dict.mapping.following import Following
 from kv_dict.mapping.options import Options, check_timeout
+from kv_dict.mapping.pins import pin
 from kv_dict.mapping.retry import attempts
 from kv_dict.mapping.scope import Scope
 from kv_dict.mapping.showing import Showing
@@ -143,6 +144,11 @@ class RemoteKVMapping(Showing, Following, MutableMapping[str, Any]):
     def reads(self) -> str:
         """Where reads are answered: ``"server"`` or ``"replica"``."""
         return "replica" if self._scope.local else "server"
+
+    @property
+    def on_outage(self) -> str:
+        """What a write does when the store is away: ``"fail"`` or ``"continue"``."""
+        return self._options.on_outage
 
     @property
     def timeout(self) -> float:
@@ -360,6 +366,21 @@ class RemoteKVMapping(Showing, Following, MutableMapping[str, Any]):
         1
         """
         return self.transform(key, adding(by, key), 0)
+
+    def pin(self, key: str, value: Any) -> None:
+        """Have the running asyncio task read `value` at `key`, whatever others have stored since.
+
+        For a number that was taken with `increment` or `transform`, and that code one does not own
+        assigns and reads back: assigning just that value makes the store hold at least that, and
+        never less than what others have stored since. Any other change of the item by this task
+        ends it. Other tasks and threads read what is stored.
+
+        Raises
+        ------
+        RuntimeError
+            Not in an asyncio task.
+        """
+        pin(self._scope, check_key(key), value)
 
     @classmethod
     def fromkeys(

@@ -20,6 +20,7 @@ from kv_dict.errors import (
 )
 from kv_dict.keys import KeySpace
 from kv_dict.locks import Turn
+from kv_dict.mapping.pins import NO_PIN, pin, pinned, pinned_keys, unpin
 from kv_dict.mapping.retry import attempts
 from kv_dict.mapping.stored import Stored, group
 from kv_dict.model import ABSENT, Delete, DeletePrefix, Entry, Operation, Put, Revision
@@ -112,7 +113,14 @@ class Scope:
     # -- reading ---------------------------------------------------------------------------------
 
     def read(self, key: str, timeout: float | None = None) -> Stored:
-        """Return what reads see of a checked key: the replica's entries, or the store's."""
+        """Return what reads see of a checked key: a pin, the replica's entries, or the store's."""
+        stored = self._read(key, timeout)
+        return stored if pinned(self, key) is NO_PIN else self._pinned(key)
+
+    def _pinned(self, key: str) -> Stored:
+        return Stored(key, (), self.space, self.codec).showing(pinned(self, key))
+
+    def _read(self, key: str, timeout: float | None = None) -> Stored:
         replica = self.replica
         if not self.local or replica is None:
             return self.load(key, timeout)
@@ -130,7 +138,7 @@ class Scope:
             entries = self._ask(self.space.spell(key), timeout)
         except Unavailable:
             if self._holds_back:  # what it shows is what its writes are made on
-                return self.read(key)
+                return self._read(key)
             raise
         if self.replica is not None:
             self.replica.answered(key, entries, asked)
@@ -143,13 +151,13 @@ class Scope:
         return () if entry is None else (entry,)
 
     def versions(self, key: str, timeout: float) -> Iterator[tuple[Stored, Callable[[], float]]]:
-        """Yield a key as reads see it, and then, after each conflict, as the store has it.
+        """Yield a key as it is held here, and then, after each conflict, as the store has it.
 
         Each with a function that tells the seconds left; ConflictError when none are.
         """
         first = True
         for left in attempts(timeout, f"md[{key!r}]"):
-            yield (self.read if first else self.load)(key, left()), left
+            yield (self._read if first else self.load)(key, left()), left
             first = False
 
     def readable(self, timeout: float | None = None) -> list[tuple[Stored, Any]]:
@@ -158,7 +166,12 @@ class Scope:
         As of one point in time; each with its value, new plain data.
         """
         readable = []
-        for stored in self._everything(self.timeout if timeout is None else timeout):
+        everything = self._everything(self.timeout if timeout is None else timeout)
+        if own := pinned_keys(self):
+            everything = [stored for stored in everything if stored.key not in own]
+            everything += [self._pinned(key) for key in own]
+            everything.sort(key=lambda stored: stored.key)
+        for stored in everything:
             try:
                 readable.append((stored, stored.value()))
             except DecodeError as error:
@@ -196,6 +209,11 @@ class Scope:
         With a replica it is guarded by the revisions held there, and done again on a conflict: so a
         write that is still under way when its caller has given up cannot overwrite a newer one.
         """
+        for key, value in items.items():
+            own = pinned(self, key)
+            if own is not NO_PIN and type(own) is type(value) and own == value and len(items) == 1:
+                self._reach(key, value)
+                return
         puts = [
             Put(self.space.spell(key), self.codec.encode(value, f"md[{key!r}]"))
             for key, value in items.items()
@@ -215,6 +233,19 @@ class Scope:
             else:
                 return
 
+    def _reach(self, key: str, number: Any) -> None:
+        """Have the store hold at least a number that is pinned; others may hold a later one."""
+        for stored, left in self.versions(key, self.timeout):
+            held = stored.value() if stored else None
+            if isinstance(held, int) and held >= number:
+                break
+            try:
+                self.commit(stored.replacement(number), left())
+            except ConflictError:
+                continue
+            break
+        pin(self, key, number)
+
     def _assignment(self, puts: list[Put]) -> list[Operation]:
         if self.space.sep is None:
             return list(puts)
@@ -222,7 +253,7 @@ class Scope:
         return [operation for pair in zip(below, puts, strict=True) for operation in pair]
 
     def _guarded(self, key: str, put: Put) -> Put:
-        held = [entry.revision for entry in self.read(key).entries if entry.key == put.key]
+        held = [entry.revision for entry in self._read(key).entries if entry.key == put.key]
         return Put(put.key, put.value, held[0] if held else ABSENT)
 
     def _refresh(self, stored_keys: Sequence[str], timeout: float) -> None:
@@ -263,8 +294,15 @@ class Scope:
     def commit(
         self, operations: Sequence[Operation], timeout: float | None = None
     ) -> tuple[Revision | None, ...]:
-        """Commit to the backend, and tell the replica."""
+        """Commit to the backend, and tell the replica. What is pinned of it is so no longer."""
         self.check_open()
+        for key in pinned_keys(self):
+            if any(
+                self.space.first(operation.key) == key
+                for operation in operations
+                if not isinstance(operation, DeletePrefix)
+            ):
+                unpin(self, key)
         timeout = self.timeout if timeout is None else timeout
         replica = self.replica
         if self._holds_back and replica is not None:

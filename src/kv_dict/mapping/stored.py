@@ -65,6 +65,12 @@ class Stored:
             return self._codec.decode(self.entries[0].value, f"md[{self.key!r}]")
         return self._tree().value(self._codec)
 
+    def showing(self, value: Any) -> Stored:
+        """Return it with another value, for reading only."""
+        data = self._codec.encode(value, f"md[{self.key!r}]")
+        entry = Entry(self._space.spell(self.key), data, "")
+        return Stored(self.key, (entry,), self._space, self._codec)
+
     def replacement(self, value: Any) -> list[Operation]:
         """Return the guarded operations after which the store holds `value` under this key.
 

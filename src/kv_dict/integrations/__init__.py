@@ -1,0 +1,1 @@
+"""What plugs the mapping into the frameworks of a beamline; each needs its framework."""
