@@ -84,7 +84,9 @@ async def _quiet(_: Exception) -> None:
     """Hear that the server ends, which it does before its listeners here."""
 
 
-def listen_raw(kind: str, server: ServerProcess | None, tell: Callable[[bytes | str], None]) -> None:
+def listen_raw(
+    kind: str, server: ServerProcess | None, tell: Callable[[bytes | str], None]
+) -> None:
     """Listen to the raw mechanism of a server in a thread of its own."""
     if server is None:
         return
