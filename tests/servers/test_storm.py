@@ -22,6 +22,7 @@ from kv_dict.backends import open_backend
 from kv_dict.backends.nats.spelling import read_name
 from kv_dict.model import Changes, Deletion, Entry, Snapshot, WatchEvent
 from kv_dict.replica import contents
+from kv_dict.testing.faults import FAULTS
 from kv_dict.testing.proxy import FaultProxy
 from kv_dict.testing.servers import ServerProcess
 from kv_dict.testing.storm import Report, Storm
@@ -31,29 +32,8 @@ ROUNDS = 10
 
 def faults(server: ServerProcess, proxy: FaultProxy) -> Callable[[int], Callable[[], object]]:
     """Return what begins each fault in turn, and returns what ends it."""
-
-    def kill() -> Callable[[], object]:
-        server.kill()
-        return server.start
-
-    def freeze() -> Callable[[], object]:
-        server.freeze()
-        return server.thaw
-
-    def cut() -> Callable[[], object]:
-        proxy.cut()
-        return proxy.cut
-
-    def black_hole() -> Callable[[], object]:
-        proxy.black_hole()
-        return proxy.heal
-
-    def cut_answers() -> Callable[[], object]:
-        proxy.cut_answers(after=7)
-        return proxy.heal
-
-    kinds = (kill, freeze, cut, black_hole, cut_answers)
-    return lambda number: kinds[number % len(kinds)]()
+    kinds = tuple(FAULTS.values())
+    return lambda number: kinds[number % len(kinds)](server, proxy)
 
 
 def storm_on(server: ServerProcess, proxy: FaultProxy, patience: float = 30.0) -> Storm:
@@ -160,11 +140,8 @@ def test_a_replica_that_only_adds_is_caught(
 
     monkeypatch.setattr(contents.Contents, "_compare", only_add)
 
-    def black_hole(number: int) -> Callable[[], object]:
-        proxy.black_hole()
-        return proxy.heal
-
-    report = storm_on(server, proxy, patience=3).run(2, black_hole)
+    black_hole = FAULTS["connections black-holed"]
+    report = storm_on(server, proxy, patience=3).run(2, lambda number: black_hole(server, proxy))
     assert any("the replica has" in violation for violation in report.violations)
 
 
