@@ -19,6 +19,7 @@ from kv_dict import (
     RemoteKVMapping,
     Unavailable,
 )
+from kv_dict.backends.postgres import connections
 from kv_dict.model import Put, Stale
 from kv_dict.portal import face_of
 from kv_dict.testing import Watching
@@ -37,6 +38,23 @@ def sessions(sql: Elsewhere, name: str) -> int:
     """Return how many connections call themselves `name`."""
     query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1"
     return int(sql.fetch(query, name)[0][0])
+
+
+def test_a_connection_that_was_idle_for_long_is_tried_before_a_write(
+    backend: PostgresBackend, sql: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    face = face_of(backend)
+    face.read("k", timeout=5)
+    monkeypatch.setattr(connections, "_QUIET", 0.0)
+    for number in range(3):
+        face.commit([Put("k", b"%d" % number)], timeout=5)
+        face.read("k", timeout=5)
+    sql.fetch(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE pid <> pg_backend_pid() AND datname = current_database()"
+    )
+    face.commit([Put("k", b"3")], timeout=5)
+    assert face.read("k", timeout=5).value == b"3"
 
 
 def test_many_threads_and_loops(postgres_url: str, table: str, sql: Elsewhere) -> None:

@@ -1,6 +1,6 @@
 """Servers and writers are killed while others write: no acknowledged write is lost, none is torn.
 
-``pytest -m soak -s`` does the same for longer: KV_DICT_SOAK_SECONDS on each server.
+``pytest -m soak -s -n 0`` does the same for longer: KV_DICT_SOAK_SECONDS on each server.
 """
 
 from __future__ import annotations

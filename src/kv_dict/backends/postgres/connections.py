@@ -218,7 +218,7 @@ async def _settle() -> None:
 async def _works(connection: Connection) -> bool:
     try:
         async with asyncio.timeout(_PATIENCE):
-            await connection.execute("")
+            await connection.execute("SELECT")  # asyncpg chokes on the answer to an empty query
     except (*DRIVER_ERRORS, OSError):
         connection.terminate()
         return False
