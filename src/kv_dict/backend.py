@@ -22,6 +22,7 @@ from kv_dict.errors import ClosedError, ConfigurationError, Unsupported
 from kv_dict.model import DeletePrefix, Entry, Operation, Revision, Snapshot, WatchEvent
 
 __all__ = [
+    "NEVER_HISTORY",
     "NO_HISTORY",
     "Backend",
     "Capabilities",
@@ -33,9 +34,14 @@ __all__ = [
 ]
 
 NO_HISTORY: Final = (
-    "only the present values can be had from here; SQLite and memory keep earlier ones with "
-    "history=N"
+    "earlier values are not kept; open it with history=N to keep the last N of each key from now on"
 )
+"""What a store says that could keep a history and was not told to."""
+
+NEVER_HISTORY: Final = (
+    "keeps no earlier values of a key; SQLite, PostgreSQL, NATS and memory do, with history=N"
+)
+"""What is said of a store that cannot."""
 
 _MOST_KEPT: Final = 1_000_000
 
@@ -100,7 +106,7 @@ class SynchronousFace(ABC):
 
     def history(self, key: str, *, timeout: float) -> tuple[Entry, ...]:
         """See `Backend.history`."""
-        raise Unsupported(NO_HISTORY)
+        raise Unsupported(f"this store {NEVER_HISTORY}")
 
     @abstractmethod
     def ping(self, *, timeout: float) -> None:
@@ -238,9 +244,9 @@ class Backend(ABC):
         Raises
         ------
         Unsupported
-            The store keeps no earlier values.
+            The store keeps no earlier values; the message says whether it could.
         """
-        raise Unsupported(f"{self.url}: {NO_HISTORY}")
+        raise Unsupported(f"{self.url}: this store {NEVER_HISTORY}")
 
     @abstractmethod
     async def ping(self, *, timeout: float) -> None:

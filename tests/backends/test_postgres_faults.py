@@ -25,7 +25,7 @@ from kv_dict import (
 )
 from kv_dict.backends import open_backend
 from kv_dict.backends.postgres.batch import batches
-from kv_dict.backends.postgres.schema import Layout, Shape
+from kv_dict.backends.postgres.layout import Layout, Shape
 from kv_dict.backends.postgres.statements import Statements
 from kv_dict.backends.postgres.table import TableName
 from kv_dict.model import Delete, DeletePrefix, Put, Stale

@@ -120,6 +120,7 @@ def _open_postgres(parts: SplitResult, options: dict[str, str]) -> Backend:
     known: dict[str, Callable[[str], Any]] = {
         "table": str,
         "create_table": _boolean,
+        "history": int,
         "password_file": str,
         "statement_cache_size": int,
         "max_connections": int,

@@ -55,9 +55,13 @@ class NatsBackend(Backend):
     create_bucket : bool
         Make the bucket when it is not there, and allow it direct access and atomic batches. In
         production somebody made it.
-    history, replicas : int
-        Of a bucket that is made: the values that it keeps of each key, 1 to 64, and the servers of
-        a cluster that hold it, 1 to 5.
+    history : int, optional
+        The values that a bucket keeps of each key, 1 to 64, for `RemoteKVMapping.history`; the
+        present one included, and deletions counted. One that is made keeps 8 if nothing is said. An
+        existing one is not changed: if it keeps fewer than is asked for, that is a
+        `ConfigurationError` which says what to run.
+    replicas : int
+        Of a bucket that is made: the servers of a cluster that hold it, 1 to 5.
     user, password, token : str or None
         Credentials; better in files:
     password_file, credentials_file, nkey_seed_file : str, Path or None
@@ -80,7 +84,7 @@ class NatsBackend(Backend):
         *,
         client: Client | None = None,
         create_bucket: bool = False,
-        history: int = 8,
+        history: int | None = None,
         replicas: int = 1,
         user: str | None = None,
         password: str | None = None,
@@ -190,6 +194,19 @@ class NatsBackend(Backend):
 
         return await self._run(work, timeout, writes=True)
 
+    async def history(self, key: str, *, timeout: float) -> tuple[Entry, ...]:
+        """Return the values that a key had, oldest first, as far back as the bucket keeps them.
+
+        `Unsupported` for a bucket that keeps one message of each key.
+        """
+        subject = self._bucket.prefix + spell(key)
+
+        async def work(connection: Connection, deadline: float) -> tuple[Entry, ...]:
+            found = await self._reader.history(connection, subject, deadline)
+            return tuple([entry_of(key, one) for one in found if one.value is not None])
+
+        return await self._run(work, timeout)
+
     async def ping(self, *, timeout: float) -> None:
         async def work(connection: Connection, deadline: float) -> None:
             await self._bucket.state(connection, deadline)
@@ -211,6 +228,7 @@ class NatsBackend(Backend):
         connection = self._connections.here()
         deadline = connection.loop.time() + timeout
         try:
+            await self._bucket.check_history(connection, deadline)
             return await work(connection, deadline)
         except BucketMissing:
             await self._bucket.make(connection, deadline)

@@ -12,7 +12,15 @@ from typing import Any, Final
 from kv_dict.backends.nats.connection import Connection
 from kv_dict.errors import ConfigurationError, KVDictError, Unavailable, Unsupported
 
-__all__ = ["PASSING", "Bucket", "BucketMissing", "BucketState", "NewBucket", "error_of"]
+__all__ = [
+    "MOST_KEPT",
+    "PASSING",
+    "Bucket",
+    "BucketMissing",
+    "BucketState",
+    "NewBucket",
+    "error_of",
+]
 
 STREAM_NOT_FOUND: Final = 10059
 NAME_IN_USE: Final = 10058
@@ -22,6 +30,12 @@ NO_BATCHES: Final = 10174
 NOT_ENABLED: Final = (10039, 10076)
 PASSING: Final = (10008, 10009, 10118)
 """A cluster without a leader, for the moment: nothing was done."""
+
+HISTORY: Final = 8
+"""Values of each key that a bucket keeps which is made without a word about it."""
+
+MOST_KEPT: Final = 64
+"""Values of a key in a bucket, by the rules of NATS."""
 
 PAUSE: Final = 0.05
 MEMORY: Final = 10.0
@@ -52,18 +66,18 @@ class BucketState:
     direct: bool
     atomic: bool
     replicas: int
-    history: int
+    history: int  # messages of each key; below 1: all
     config: dict[str, Any]
     names: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class NewBucket:
-    """What a bucket is made with, if it has to be made and may be."""
+    """What is asked of a bucket, and what it is made with if it has to be made and may be."""
 
     name: str
     create: bool
-    history: int
+    history: int | None
     replicas: int
 
     def __post_init__(self) -> None:
@@ -71,8 +85,12 @@ class NewBucket:
             raise ConfigurationError(
                 f"bucket={self.name!r}: a bucket's name is made of letters, digits, '_' and '-'"
             )
-        if not 1 <= self.history <= 64:
-            raise ConfigurationError(f"history={self.history!r}: from 1 to 64 values a key")
+        if self.history is not None and (
+            type(self.history) is not int or not 1 <= self.history <= MOST_KEPT
+        ):
+            raise ConfigurationError(
+                f"history={self.history!r}: a bucket keeps from 1 to {MOST_KEPT} values of each key"
+            )
         if not 1 <= self.replicas <= 5:
             raise ConfigurationError(f"replicas={self.replicas!r}: from 1 to 5 servers")
 
@@ -86,6 +104,20 @@ class Bucket:
         self.stream = f"KV_{wanted.name}"
         self.prefix = f"$KV.{wanted.name}."
         self._where = where
+        self._enough = wanted.history is None
+
+    async def check_history(self, connection: Connection, deadline: float) -> None:
+        """Look, once, whether the bucket keeps the history that is asked for."""
+        if not self._enough:
+            await self.state(connection, deadline)
+
+    def how_to_keep(self, history: str) -> str:
+        """Return what an operator runs to have more values of a key kept."""
+        server = shlex.quote(self._where.partition("/?")[0])
+        return (
+            f"nats stream edit {self.stream} --max-msgs-per-subject={history} --force "
+            f"--server {server}"
+        )
 
     async def state(
         self, connection: Connection, deadline: float, names: str | None = None
@@ -96,6 +128,8 @@ class Bucket:
         ------
         BucketMissing
             There is no such bucket.
+        ConfigurationError
+            It keeps a shorter history than is asked for: when first looked at, before any write.
         """
         subjects: dict[str, int] = {}
         while True:
@@ -117,7 +151,19 @@ class Bucket:
             names=subjects,
         )
         connection.cached = (known, connection.loop.time())
+        if not self._enough:
+            self._check_history(known.history)
         return known
+
+    def _check_history(self, kept: int) -> None:
+        wanted = self.wanted.history or 0
+        if 0 < kept < wanted:
+            raise ConfigurationError(
+                f"{self._where}: history={wanted} is asked for, and the bucket keeps {kept} "
+                f"value{'s' * (kept > 1)} of each key. Have it keep more: "
+                f"{self.how_to_keep(str(wanted))}; or ask for no more than it keeps"
+            )
+        self._enough = True  # an operator who changes it later stops nobody
 
     async def abilities(self, connection: Connection, deadline: float) -> BucketState:
         """Return what this connection knows of the bucket, if that is not old; else ask."""
@@ -140,9 +186,9 @@ class Bucket:
             server = shlex.quote(self._where.partition("/?")[0])
             raise ConfigurationError(
                 f"there is no bucket {self.name!r} on {self._where}. Make it once: nats kv add "
-                f"{self.name} --history=8 --server {server} && nats stream edit {self.stream} "
-                f"--allow-batch --force --server {server} (add --replicas=3 on a cluster); or "
-                "pass create_bucket=True"
+                f"{self.name} --history={self.wanted.history or HISTORY} --server {server} && nats "
+                f"stream edit {self.stream} --allow-batch --force --server {server} (add "
+                "--replicas=3 on a cluster); or pass create_bucket=True"
             )
         config = {
             "name": self.stream,
@@ -151,7 +197,7 @@ class Bucket:
             "retention": "limits",
             "storage": "file",
             "discard": "new",
-            "max_msgs_per_subject": self.wanted.history,
+            "max_msgs_per_subject": self.wanted.history or HISTORY,
             "max_consumers": -1,
             "max_msgs": -1,
             "max_bytes": -1,

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from nats.aio.msg import Msg
 
 from kv_dict.backends.nats.bucket import (
+    MOST_KEPT,
     PASSING,
     STREAM_NOT_FOUND,
     Bucket,
@@ -21,7 +22,7 @@ from kv_dict.backends.nats.bucket import (
 )
 from kv_dict.backends.nats.connection import PATIENCE, Connection, NoReply
 from kv_dict.backends.nats.spelling import read_name
-from kv_dict.errors import Unavailable
+from kv_dict.errors import Unavailable, Unsupported
 from kv_dict.model import Entry
 
 __all__ = ["Found", "Reader", "View", "entry_of", "is_tombstone"]
@@ -66,17 +67,37 @@ class Reader:
         message = await self._get(
             connection, b'{"last_by_subj":%s}' % json.dumps(subject).encode(), deadline
         )
-        if message is None:
-            return None
-        headers = base64.b64decode(message["hdrs"]).decode() if "hdrs" in message else ""
-        gone = any(mark in headers for mark in _TOMBSTONES)
-        return Found(
-            subject,
-            message["seq"],
-            None if gone else base64.b64decode(message.get("data", "")),
-            message["time"],
-            headers,
-        )
+        return None if message is None else _as_found(message)
+
+    async def history(self, connection: Connection, subject: str, deadline: float) -> list[Found]:
+        """Return the messages of `subject` that the bucket keeps, oldest first, from the leader.
+
+        Raises
+        ------
+        Unsupported
+            It keeps no more than the last.
+        """
+        state = await self._bucket.abilities(connection, deadline)
+        if state.history == 1:
+            state = await self._bucket.state(connection, deadline)  # it may have been edited
+        if state.history == 1:
+            raise Unsupported(
+                f"{self._where}: the bucket keeps one value of each key. Have it keep N, up to "
+                f"{MOST_KEPT}: {self._bucket.how_to_keep('N')}"
+            )
+        last = await self.last(connection, subject, deadline)
+        if last is None:
+            return []
+        found: list[Found] = []
+        following = 1
+        while True:
+            which = b'{"seq":%d,"next_by_subj":%s}' % (following, json.dumps(subject).encode())
+            message = await self._get(connection, which, deadline)
+            # The last one itself may be gone by now, pushed out by those that were written since.
+            if message is None or message["seq"] >= last.sequence:
+                return [*found, last]
+            found.append(_as_found(message))
+            following = message["seq"] + 1
 
     async def _get(self, connection: Connection, which: bytes, deadline: float) -> Any:
         """Return one message from the leader, as JSON; None if there is no such message."""
@@ -298,6 +319,19 @@ class Reader:
                     entries.append(entry_of(key, message))
         entries.sort(key=lambda entry: entry.key)
         return entries
+
+
+def _as_found(message: Any) -> Found:
+    """Return what the leader answered as JSON."""
+    headers = base64.b64decode(message["hdrs"]).decode() if "hdrs" in message else ""
+    gone = any(mark in headers for mark in _TOMBSTONES)
+    return Found(
+        message["subject"],
+        message["seq"],
+        None if gone else base64.b64decode(message.get("data", "")),
+        message["time"],
+        headers,
+    )
 
 
 def entry_of(key: str, message: Found) -> Entry:

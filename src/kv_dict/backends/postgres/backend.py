@@ -6,14 +6,20 @@ from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kv_dict.backend import Backend, Capabilities, check_operations
+from kv_dict.backend import (
+    NO_HISTORY,
+    Backend,
+    Capabilities,
+    check_history,
+    check_operations,
+)
 from kv_dict.backends.postgres.address import Address
 from kv_dict.backends.postgres.batch import batches
 from kv_dict.backends.postgres.schema import creation_sql
 from kv_dict.backends.postgres.spelling import spell_key
 from kv_dict.backends.postgres.statements import entry_of
 from kv_dict.backends.postgres.table import TableName
-from kv_dict.errors import ConfigurationError
+from kv_dict.errors import ConfigurationError, Unsupported
 from kv_dict.model import Entry, Operation, Revision, Snapshot, WatchEvent
 
 if TYPE_CHECKING:
@@ -42,14 +48,19 @@ class PostgresBackend(Backend):
         is used (``target_session_attrs=read-write`` if nothing else is said).
     table : str
         The table's name, spelt as in SQL: ``kv_store``, ``schema.kv_store``, ``"Any Name"``. Beside
-        it are ``..._clock`` and ``..._tombstones``.
+        it are ``..._clock``, ``..._tombstones`` and ``..._history``.
     client : asyncpg.Pool or asyncpg.Connection, optional
         To be used instead of `dsn`; it stays the caller's to close. Operations run in its loop,
         which has to run in another thread than the one that uses a mapping. On a single connection
         operations and watches take turns, and no transaction may be open.
     create_table : bool
         Make the tables where they are missing, and upgrade a table with the two columns `k` and
-        `v` (kv-dict 0.1) in place. Without it such a table can be read, not written.
+        `v` (kv-dict 0.1) in place. Without it such a table can be read, not written. A table of
+        before there was a history is upgraded when `history` asks for one.
+    history : int, optional
+        How many values of each key the table keeps from now on for `RemoteKVMapping.history`, the
+        present one included; 0 for none, and those that are kept are forgotten. The table remembers
+        it, for whoever writes. A new one keeps none.
     password_file : str or Path, optional
         A file that holds the password; read for each new connection.
     statement_cache_size : int
@@ -71,6 +82,7 @@ class PostgresBackend(Backend):
         *,
         client: Client | None = None,
         create_table: bool = False,
+        history: int | None = None,
         password_file: str | Path | None = None,
         statement_cache_size: int = 100,
         max_connections: int = 8,
@@ -85,7 +97,8 @@ class PostgresBackend(Backend):
             ) from None
         self._address = Address.parse(dsn, password_file)
         self._table = TableName.parse(table)
-        self._arguments = (table, create_table, statement_cache_size, max_connections)
+        self._history = None if history is None else check_history(history)
+        self._arguments = (table, create_table, history, statement_cache_size, max_connections)
         self._client = client
         self._store = Store(
             self,
@@ -93,6 +106,7 @@ class PostgresBackend(Backend):
             self._table,
             client,
             create=create_table,
+            history=self._history,
             cache=statement_cache_size,
             limit=max_connections,
         )
@@ -120,7 +134,8 @@ class PostgresBackend(Backend):
         In the schema ``public``, if `table` names none.
         """
         # Its functions name the tables in full, so that they work with any search path.
-        return creation_sql(self._table.of(self._table.schema or "public"))
+        table = self._table.of(self._table.schema or "public")
+        return creation_sql(table, history=self._history)
 
     # -- operations --------------------------------------------------------------------------------
 
@@ -138,6 +153,12 @@ class PostgresBackend(Backend):
         rows = await self._store.fetch(lambda sql: sql.snapshot(prefix), timeout)
         revision = rows[0]["r"] if rows and len(rows[0]) > 4 else None
         return Snapshot(tuple([entry_of(row) for row in rows if row[0] is not None]), revision)
+
+    async def history(self, key: str, *, timeout: float) -> tuple[Entry, ...]:
+        rows = await self._store.fetch(lambda sql: sql.history(key), timeout)
+        if not rows:
+            raise Unsupported(f"{self.url}: {NO_HISTORY}")
+        return tuple([entry_of(row) for row in rows if row[0] is not None])
 
     async def ping(self, *, timeout: float) -> None:
         await self._store.fetch(lambda sql: (sql.ping, ()), timeout)
@@ -167,12 +188,19 @@ class PostgresBackend(Backend):
 
 
 def _rebuild(
-    dsn: str, password_file: Path | None, table: str, create: bool, cache: int, limit: int
+    dsn: str,
+    password_file: Path | None,
+    table: str,
+    create: bool,
+    history: int | None,
+    cache: int,
+    limit: int,
 ) -> PostgresBackend:
     return PostgresBackend(
         dsn,
         table,
         create_table=create,
+        history=history,
         password_file=password_file,
         statement_cache_size=cache,
         max_connections=limit,

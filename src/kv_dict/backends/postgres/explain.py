@@ -76,10 +76,10 @@ def explain(error: BaseException, url: str, table: str) -> KVDictError:
     if state == "42501":
         return ConfigurationError(
             f"{url}: {error}. As the owner of the table: GRANT SELECT, INSERT, UPDATE, DELETE ON "
-            f"{table}, {table}_tombstones TO this user, SELECT, UPDATE ON {table}_clock (to read "
-            "only, SELECT on each), USAGE on their schema, and EXECUTE on the function "
-            f"{table}_commit if PUBLIC has it not; with create_table=True the user also needs "
-            "CREATE on the schema, and to upgrade a table, to own it"
+            f"{table}, {table}_tombstones, {table}_history TO this user, SELECT, UPDATE ON "
+            f"{table}_clock (to read only, SELECT on each), USAGE on their schema, and EXECUTE on "
+            f"the function {table}_commit if PUBLIC has it not; with create_table=True the user "
+            "also needs CREATE on the schema, and to upgrade a table, to own it"
         )
     if state[:2] == "28" or state == "3D000":
         return ConfigurationError(

@@ -1,4 +1,4 @@
-"""The tables of a store, the triggers that keep revisions and tombstones, and how they are made.
+"""The SQL of the tables of a store, and of the triggers that keep revisions and tombstones.
 
 The triggers, not the program, count revisions: so a row that somebody changes with psql is seen by
 every watch and fails every stale guard, like any other write.
@@ -13,17 +13,12 @@ What the program itself writes goes through one function, which does the trigger
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from kv_dict.backends.postgres.history import COLUMN, ENTER, GRANTS, HISTORY
 from kv_dict.backends.postgres.table import TableName
-from kv_dict.errors import ConfigurationError
 
-if TYPE_CHECKING:
-    import asyncpg
-
-__all__ = ["REACH", "VERSION", "Layout", "Shape", "creation_sql", "look", "make"]
+__all__ = ["REACH", "VERSION", "creation_sql", "upgrade_sql"]
 
 VERSION: Final = 1
 
@@ -48,7 +43,7 @@ CREATE TABLE {table} (
 );
 """
 
-_UPGRADE: Final = """
+_FROM_TWO_COLUMNS: Final = """
 LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE;
 ALTER TABLE {table} ALTER COLUMN k TYPE text COLLATE "C", ALTER COLUMN v DROP DEFAULT,
     ALTER COLUMN v TYPE text USING {value};
@@ -65,9 +60,10 @@ CREATE TABLE {tombstones} (
 CREATE INDEX ON {tombstones} (revision);
 CREATE TABLE {clock} (
     one bool PRIMARY KEY DEFAULT true CHECK (one),
-    revision int8 NOT NULL, store uuid NOT NULL, format int4 NOT NULL
+    revision int8 NOT NULL, store uuid NOT NULL, format int4 NOT NULL,
+    {column}
 );
-INSERT INTO {clock} VALUES (true, {now}, gen_random_uuid(), {version});
+INSERT INTO {clock} VALUES (true, {now}, gen_random_uuid(), {version}, {kept});
 
 CREATE FUNCTION {begin}() RETURNS trigger LANGUAGE plpgsql AS $kv_dict$
 BEGIN
@@ -107,13 +103,16 @@ BEGIN
 END $kv_dict$;
 CREATE TRIGGER kv_dict_bury AFTER DELETE ON {table} REFERENCING OLD TABLE AS gone
     FOR EACH STATEMENT EXECUTE FUNCTION {bury}();
+"""
 
-CREATE FUNCTION {commit}(
+_COMMIT: Final = """
+CREATE OR REPLACE FUNCTION {commit}(
     patience text, guarded text[], guards int8[], starts text[], ends text[], endless text,
     deleted text[], keys text[], vals text[], OUT written int8, OUT conflicts text[]
 ) LANGUAGE plpgsql AS $kv_dict$
 DECLARE
     was text;
+    kept int4;
 BEGIN
     -- Planning takes longer than all the rest, and one plan is right for any keys; statistics of a
     -- young table would mislead it: a thousand prefixes would each read it all.
@@ -121,7 +120,8 @@ BEGIN
     was := set_config('enable_seqscan', 'off', true);
     was := set_config('lock_timeout', patience, true);
     LOCK TABLE {table} IN ROW EXCLUSIVE MODE;
-    UPDATE {clock} SET revision = greatest(revision + 1, {now}) RETURNING revision INTO written;
+    UPDATE {clock} SET revision = greatest(revision + 1, {now})
+        RETURNING revision, history INTO written, kept;
     IF guarded IS NOT NULL THEN
         SELECT array_agg(g.k) INTO conflicts FROM unnest(guarded, guards) AS g(k, guard)
             LEFT JOIN {table} e ON e.k = g.k COLLATE "C"
@@ -160,131 +160,58 @@ BEGIN
                 SET v = excluded.v, revision = excluded.revision, time = excluded.time;
     END IF;
     was := set_config('kv_dict.committing', '', true);
+    {enter}
 END $kv_dict$;
 """
 
+_WITHOUT_HISTORY: Final = """
+LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE;
+ALTER TABLE {clock} ADD COLUMN {column};
+"""
 
-def creation_sql(table: TableName, upgrade_from: str | None = None) -> str:
+
+def creation_sql(
+    table: TableName, upgrade_from: str | None = None, *, history: int | None = None
+) -> str:
     """Return the SQL that makes the store, or that upgrades a table whose `v` has a certain type.
 
     Run it in one transaction.
     """
-    value = "convert_from(v, 'UTF8')" if upgrade_from == "bytea" else "v::text"
-    text = (_ENTRIES if upgrade_from is None else _UPGRADE) + _REST
-    return text.format(
+    begin = _ENTRIES if upgrade_from is None else _FROM_TWO_COLUMNS
+    return _filled(begin + _REST + HISTORY + _COMMIT, table, history or 0, upgrade_from)
+
+
+def upgrade_sql(table: TableName, history: int) -> str:
+    """Return the SQL with which a store that could keep no history does; for one transaction."""
+    set_history = "\nUPDATE {clock} SET history = {kept};\n"
+    return _filled(_WITHOUT_HISTORY + HISTORY + _COMMIT + GRANTS + set_history, table, history)
+
+
+def _filled(text: str, table: TableName, kept: int, value_type: str | None = None) -> str:
+    return text.replace("{enter}", ENTER.strip()).format(
         table=table.sql(),
         clock=table.sql("_clock"),
         tombstones=table.sql("_tombstones"),
+        history=table.sql("_history"),
         begin=table.sql("_begin"),
         stamp=table.sql("_stamp"),
         bury=table.sql("_bury"),
+        remember=table.sql("_remember"),
+        forget=table.sql("_forget"),
         commit=table.sql("_commit"),
+        tombstones_name=_literal(table.sql("_tombstones")),
+        history_name=_literal(table.sql("_history")),
         channel=_literal(table.channel),
         name=_literal(str(table)),
         foreign=_FOREIGN.format(name=_literal(str(table))),
         now=_NOW,
         reach=REACH,
         version=VERSION,
-        value=value,
+        column=COLUMN,
+        kept=kept,
+        value="convert_from(v, 'UTF8')" if value_type == "bytea" else "v::text",
     )
 
 
 def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-class Shape(Enum):
-    """What is found under the table's name."""
-
-    MISSING = "missing"
-    TWO_COLUMNS = "two columns"  # as kv-dict up to 0.1 made it
-    STORE = "store"
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """A table as it was found; `value_type` is that of the column `v`."""
-
-    shape: Shape
-    table: TableName
-    value_type: str = "text"
-
-
-_LOOK = """
-SELECT current_schema()::text AS own, current_setting('server_encoding') AS encoding,
-    n.nspname::text AS schema, c.oid IS NOT NULL AS present,
-    to_regclass(quote_ident(n.nspname) || '.' || quote_ident($2)) IS NOT NULL AS clock,
-    (SELECT json_object_agg(a.attname, a.atttypid::regtype::text)::text FROM pg_attribute a
-        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
-    EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid
-        AND a.attnum = i.indkey[0] AND a.attname = 'k' WHERE i.indrelid = c.oid AND i.indisunique
-        AND i.indnkeyatts = 1 AND i.indpred IS NULL) AS keyed
-FROM (SELECT to_regclass($1) AS oid) AS named
-    LEFT JOIN pg_class c ON c.oid = named.oid LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
-"""
-
-
-async def look(connection: asyncpg.Connection[asyncpg.Record], table: TableName) -> Layout:
-    """Return what is there.
-
-    Raises
-    ------
-    ConfigurationError
-        It is of another program, or of a newer kv_dict, or the database cannot hold every text.
-    """
-    import json  # noqa: PLC0415 - once a process
-
-    row = await connection.fetchrow(_LOOK, table.sql(), table.name + "_clock")
-    assert row is not None  # noqa: S101 - a SELECT without a table
-    if row["encoding"] != "UTF8":
-        raise ConfigurationError(
-            f"the database's encoding is {row['encoding']}, and not every key fits into it; "
-            "use a database made with ENCODING 'UTF8'"
-        )
-    schema = row["schema"] or table.schema or row["own"]
-    if schema is None:
-        raise ConfigurationError(
-            f"no schema of the search path exists; name it: table='public.{table.name}'"
-        )
-    here = table.of(schema)
-    if not row["present"]:
-        return Layout(Shape.MISSING, here)
-    columns: dict[str, str] = json.loads(row["columns"] or "{}")
-    ours = {"k", "v", "revision", "time"} <= columns.keys()
-    if ours and not row["clock"]:
-        raise ConfigurationError(
-            f"{here}_clock, which belongs to {here}, is missing; restore it from a backup"
-        )
-    if not ours:
-        if columns.keys() != {"k", "v"} or not row["keyed"]:
-            raise ConfigurationError(
-                f"table {here} is of another program: its columns are not k, the key, and v. "
-                "Nothing in it was changed; choose another name"
-            )
-        return Layout(Shape.TWO_COLUMNS, here, columns["v"])
-    version = await connection.fetchval(f"SELECT format FROM {here.sql('_clock')}")
-    if version is None or version > VERSION:
-        raise ConfigurationError(
-            f"table {here} was made by a newer kv-dict (its format is {version}, this one knows "
-            f"up to {VERSION}); upgrade kv-dict"
-            if version
-            else f"{here}_clock is empty: it has to hold its one row; restore it from a backup"
-        )
-    return Layout(Shape.STORE, here)
-
-
-async def make(connection: asyncpg.Connection[asyncpg.Record], table: TableName) -> Layout:
-    """Make the store where it is not there, or upgrade what is; return what is there then.
-
-    All or nothing, and any number of processes may do it at the same time.
-    """
-    async with connection.transaction():
-        await connection.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"kv_dict {table.name}"
-        )
-        found = await look(connection, table)
-        if found.shape is Shape.STORE:
-            return found
-        upgrade_from = None if found.shape is Shape.MISSING else found.value_type
-        await connection.execute(creation_sql(found.table, upgrade_from))
-    return Layout(Shape.STORE, found.table)

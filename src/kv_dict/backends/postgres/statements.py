@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kv_dict.backend import prefix_end
-from kv_dict.backends.postgres.schema import Layout, Shape
+from kv_dict.backends.postgres.layout import Layout, Shape
 from kv_dict.backends.postgres.spelling import read_key, read_value, spell_key
 from kv_dict.model import Deletion, Entry
 
@@ -82,6 +82,19 @@ class Statements:
             "($1, $2, $3, $4, $5, $6, $7, $8, $9)"
         )
         self.ping = f"SELECT 1 FROM {name} LIMIT 1"
+        self._history = (
+            "SELECT h.k, h.v, h.revision, date_part('epoch', h.time) "
+            f"FROM {clock} c LEFT JOIN {self.table.sql('_history')} h ON h.k = $1 "
+            "WHERE c.history > 0 ORDER BY h.revision"
+        )
+
+    def history(self, key: str) -> tuple[str, tuple[str, ...]] | None:
+        """Return the statement for the values that a key had, and its values.
+
+        It gives no row if no history is kept, and one that is all NULL if the key has none. None
+        where the store cannot keep any.
+        """
+        return None if self.layout.history is None else (self._history, (spell_key(key),))
 
     def tree(self, key: str, separator: str) -> tuple[str, tuple[str, ...]]:
         """Return the statement and its values that select a key and all below it."""

@@ -33,7 +33,8 @@ from kv_dict.backends.postgres.explain import (
     unsent,
 )
 from kv_dict.backends.postgres.follower import Follower, Wake
-from kv_dict.backends.postgres.schema import Shape, creation_sql, look, make
+from kv_dict.backends.postgres.layout import Shape, keep, look, make
+from kv_dict.backends.postgres.schema import creation_sql
 from kv_dict.backends.postgres.servers import Servers
 from kv_dict.backends.postgres.statements import Statements
 from kv_dict.backends.postgres.table import TableName
@@ -50,7 +51,7 @@ from kv_dict.model import Stale, WatchEvent
 __all__ = ["Client", "Store"]
 
 _Result = TypeVar("_Result")
-Ask: TypeAlias = Callable[[Statements], tuple[str, tuple[Any, ...]]]
+Ask: TypeAlias = Callable[[Statements], tuple[str, tuple[Any, ...]] | None]
 Client: TypeAlias = "asyncpg.Pool[asyncpg.Record] | Connection"
 
 _FAILURES: Final = (*DRIVER_ERRORS, OSError)  # a TimeoutError is an OSError: catch it first
@@ -73,6 +74,7 @@ class Store:
         client: Client | None,
         *,
         create: bool,
+        history: int | None,
         cache: int,
         limit: int,
     ) -> None:
@@ -86,6 +88,7 @@ class Store:
         self._table = table
         self._client = client
         self._create = create
+        self._history = history
         self._limit = limit
         self._pid = os.getpid()
         self._forget()
@@ -101,7 +104,7 @@ class Store:
     # -- reading and committing --------------------------------------------------------------------
 
     async def fetch(self, ask: Ask, timeout: float) -> list[Any]:
-        """Return the rows that `ask` asks of the table."""
+        """Return the rows that `ask` asks of the table; none where it has nothing to ask of it."""
         self._owner.check_open()
         if self._client is None:
             return await self._fetch(ask, timeout)
@@ -113,11 +116,15 @@ class Store:
             async with asyncio.timeout(timeout):
                 while True:
                     sql = self._statements or await self._prepare()
+                    # Somebody may have upgraded it since it was looked at.
+                    asked = ask(sql) or ask(await self._prepare())
+                    if asked is None:
+                        return []
                     pool = self._here() or await self._begin()
                     connection = await pool.acquire()
                     healthy = False
                     try:
-                        statement, values = ask(sql)
+                        statement, values = asked
                         rows: list[Any] = await connection.fetch(statement, *values)
                         healthy = True
                         return rows
@@ -198,8 +205,10 @@ class Store:
         healthy = False
         try:
             layout = await look(connection, self._table)
-            if layout.shape is not Shape.STORE and self._create:
-                layout = await make(connection, self._table)
+            if self._create and not layout.serves(self._history):
+                layout = await make(connection, self._table, self._history)
+            if layout.shape is not Shape.MISSING and self._history is not None:
+                layout = await keep(connection, layout, self._history)
             healthy = True
         finally:
             await pool.release(connection, healthy=healthy)
@@ -208,7 +217,7 @@ class Store:
                 f"{self._owner.url}: there is no table {layout.table}. Open it once with "
                 "create_table=True (?create_table=true), as a user that may create tables, or "
                 "have an operator run this SQL in one transaction:\n"
-                f"{creation_sql(layout.table)}"
+                f"{creation_sql(layout.table, history=self._history)}"
             )
         self._statements = Statements(layout)
         return self._statements

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Collection, Sequence
 from typing import Final, Protocol, TypeVar
 
-from kv_dict.backend import SynchronousFace, check_operations
+from kv_dict.backend import NEVER_HISTORY, SynchronousFace, check_operations
 from kv_dict.backends.redis.commits import Plan, wait_for_replicas
 from kv_dict.backends.redis.index import Refused, base_of
 from kv_dict.backends.redis.keeper import Keeper
@@ -23,6 +23,7 @@ from kv_dict.errors import (
     KVDictError,
     OutcomeUnknown,
     Unavailable,
+    Unsupported,
 )
 from kv_dict.model import DeletePrefix, Entry, Operation, Put, Revision, Snapshot
 
@@ -81,6 +82,10 @@ class Store(SynchronousFace):
     def snapshot(self, prefix: str, *, timeout: float) -> Snapshot:
         entries = self._reading(timeout, lambda session, by: session.snapshot(prefix, by))
         return Snapshot(tuple(entries))
+
+    def history(self, key: str, *, timeout: float) -> tuple[Entry, ...]:
+        self._owner.check_open()
+        raise Unsupported(f"{self._route.url}: Redis {NEVER_HISTORY}")
 
     def ping(self, *, timeout: float) -> None:
         self._reading(timeout, lambda session, by: session.ask(by, b"PING"))
