@@ -28,6 +28,10 @@ class RawMemory(RawStore):
     def open(self) -> InMemoryAsyncBackend:
         return self._backend
 
+    def open_keeping(self, history: int) -> InMemoryAsyncBackend:
+        self._backend = InMemoryAsyncBackend(history=history)
+        return self._backend
+
     def get(self, key: str) -> bytes | None:
         entry = self._backend._memory._entries.get(key)
         return None if entry is None else entry.value

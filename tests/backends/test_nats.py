@@ -16,3 +16,13 @@ class TestNatsBackend(BackendConformance):
         raw = RawNats(nats_url, bucket)
         yield raw
         raw.close()
+
+
+class TestBucketThatKeepsOneMessage(BackendConformance):
+    """As ``nats kv add`` makes it if nothing is said of history."""
+
+    @pytest.fixture
+    def raw(self, nats_url: str, bucket: str) -> Iterator[RawNats]:
+        raw = RawNats(nats_url, bucket, history=1)
+        yield raw
+        raw.close()

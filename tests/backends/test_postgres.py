@@ -17,3 +17,15 @@ class TestPostgresBackend(BackendConformance):
         face_of(backend).ping(timeout=15)
         face_of(backend).close()
         return raw
+
+
+class TestTableThatKeepsAHistory(BackendConformance):
+    """Every promise of the contract, with the triggers at work that keep earlier values."""
+
+    @pytest.fixture
+    def raw(self, postgres_url: str, table: str, sql: Elsewhere) -> RawStore:
+        raw = RawPostgres(postgres_url, table, sql)
+        backend = raw.open_keeping(2)
+        face_of(backend).ping(timeout=15)
+        face_of(backend).close()
+        return raw

@@ -20,6 +20,9 @@ class RawSQLite(RawStore):
     def open(self) -> SQLiteBackend:
         return SQLiteBackend(self._path)
 
+    def open_keeping(self, history: int) -> SQLiteBackend:
+        return SQLiteBackend(self._path, history=history)
+
     def get(self, key: str) -> bytes | None:
         rows = self._execute("SELECT CAST(value AS BLOB) FROM entries WHERE key = ?", key)
         return rows[0][0] if rows else None

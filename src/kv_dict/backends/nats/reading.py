@@ -82,8 +82,8 @@ class Reader:
             state = await self._bucket.state(connection, deadline)  # it may have been edited
         if state.history == 1:
             raise Unsupported(
-                f"{self._where}: the bucket keeps one value of each key. Have it keep N, up to "
-                f"{MOST_KEPT}: {self._bucket.how_to_keep('N')}"
+                f"{self._where}: the bucket keeps one value of each key (its history is 1). Have "
+                f"it keep N, up to {MOST_KEPT}: {self._bucket.how_to_keep('N')}"
             )
         last = await self.last(connection, subject, deadline)
         if last is None:

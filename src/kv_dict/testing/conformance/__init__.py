@@ -7,6 +7,7 @@ something says so in its `Capabilities`; no test is there to be overridden.
 from kv_dict.testing.conformance.commits import CommitConformance
 from kv_dict.testing.conformance.entries import EntryConformance
 from kv_dict.testing.conformance.guards import GuardConformance
+from kv_dict.testing.conformance.history import HistoryConformance
 from kv_dict.testing.conformance.life import LifeConformance
 from kv_dict.testing.conformance.snapshots import SnapshotConformance
 from kv_dict.testing.conformance.watch import WatchConformance
@@ -22,6 +23,7 @@ class BackendConformance(
     SnapshotConformance,
     WriterConformance,
     WatchConformance,
+    HistoryConformance,
     LifeConformance,
 ):
     """Subclass this with a ``raw`` fixture that returns a `RawStore` with an empty store.

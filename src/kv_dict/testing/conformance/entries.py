@@ -8,14 +8,12 @@ from typing import Final
 import pytest
 
 from kv_dict.backend import Backend
-from kv_dict.errors import Unsupported
 from kv_dict.model import (
     ABSENT,
     Delete,
     Put,
 )
-from kv_dict.portal import face_of
-from kv_dict.testing.conformance.base import ConformanceBase, T
+from kv_dict.testing.conformance.base import ConformanceBase
 from kv_dict.testing.raw import RawStore
 
 __all__ = ["EntryConformance"]
@@ -116,15 +114,3 @@ class EntryConformance(ConformanceBase):
         entry = self.read(backend, "k")
         assert entry is not None
         assert entry.time is None or before - 2 <= entry.time <= time.time() + 2
-
-    def test_history_is_kept_or_refused(self, backend: Backend) -> None:
-        revisions = [self.commit(backend, Put("k", str(n).encode()))[0] for n in range(3)]
-        self.commit(backend, Put("other", b"1"))
-        self.commit(backend, Delete("k"))
-        try:
-            kept = face_of(backend).history("k", timeout=T)
-        except Unsupported:
-            return
-        assert [entry.value for entry in kept] == [b"0", b"1", b"2"]
-        assert [entry.revision for entry in kept] == revisions
-        assert face_of(backend).history("never", timeout=T) == ()

@@ -20,6 +20,13 @@ class RawStore(ABC):
     def open(self) -> Backend:
         """Return a backend on the store: a new one, unless the store lives in the backend."""
 
+    def open_keeping(self, history: int) -> Backend | None:
+        """Have the store keep so many values of each key, and return a backend on it.
+
+        None, unless it is overridden: a store that keeps no earlier values.
+        """
+        return None
+
     @abstractmethod
     def get(self, key: str) -> bytes | None:
         """Return the value under a stored key, None if there is none."""

@@ -23,10 +23,18 @@ _Result = TypeVar("_Result")
 
 
 class RawNats(RawStore):
-    """The stock key-value API of nats-py, in a loop of its own, and the spelling by its words."""
+    """The stock key-value API of nats-py, in a loop of its own, and the spelling by its words.
 
-    def __init__(self, url: str, bucket: str) -> None:
-        self.url, self.bucket = url, bucket
+    Parameters
+    ----------
+    url, bucket : str
+        The server, and the name of the bucket that is made there.
+    history : int
+        The values that it keeps of each key.
+    """
+
+    def __init__(self, url: str, bucket: str, history: int = 8) -> None:
+        self.url, self.bucket, self.history = url, bucket, history
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
@@ -41,14 +49,18 @@ class RawNats(RawStore):
         self.kv = await self.make()
 
     async def make(self) -> KeyValue:
-        kv = await self.js.create_key_value(bucket=self.bucket, history=8, direct=True)
-        config = (await self.js.stream_info(f"KV_{self.bucket}")).config
-        config.allow_atomic = True
-        body = config.as_dict() | {"allow_atomic": True}
-        await self.client.request(
-            f"$JS.API.STREAM.UPDATE.KV_{self.bucket}", json.dumps(body).encode(), timeout=5
-        )
+        kv = await self.js.create_key_value(bucket=self.bucket, history=self.history, direct=True)
+        await self.edit(allow_atomic=True)
         return kv
+
+    async def edit(self, **changes: object) -> None:
+        """Change the configuration of the stream, as ``nats stream edit`` does."""
+        name = f"KV_{self.bucket}"
+        told = await self.client.request(f"$JS.API.STREAM.INFO.{name}", timeout=5)
+        body = json.loads(told.data)["config"] | changes
+        await self.client.request(
+            f"$JS.API.STREAM.UPDATE.{name}", json.dumps(body).encode(), timeout=5
+        )
 
     def close(self) -> None:
         async def end() -> None:
@@ -62,6 +74,10 @@ class RawNats(RawStore):
 
     def open(self) -> NatsBackend:
         return NatsBackend(self.url, self.bucket)
+
+    def open_keeping(self, history: int) -> NatsBackend:
+        self.run(self.edit(max_msgs_per_subject=history))
+        return NatsBackend(self.url, self.bucket, history=history)
 
     def get(self, key: str) -> bytes | None:
         async def get() -> bytes | None:

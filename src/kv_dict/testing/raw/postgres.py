@@ -72,6 +72,9 @@ class RawPostgres(RawStore):
     def open(self) -> PostgresBackend:
         return PostgresBackend(self.url, self.table, create_table=True)
 
+    def open_keeping(self, history: int) -> PostgresBackend:
+        return PostgresBackend(self.url, self.table, create_table=True, history=history)
+
     def get(self, key: str) -> bytes | None:
         rows = self.sql.fetch(f"SELECT v FROM {self.table} WHERE k = $1", spelt(key))
         return rows[0]["v"].encode() if rows else None
