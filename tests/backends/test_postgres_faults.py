@@ -387,6 +387,18 @@ def test_a_store_whose_clock_is_gone(
     face_of(again).close()
 
 
+def test_tables_that_were_dropped_are_made_again(
+    postgres_url: str, sql: Elsewhere, table: str, backend: PostgresBackend
+) -> None:
+    face_of(backend).commit([Put("k", b"1")], timeout=5)
+    names = (table, f"{table}_clock", f"{table}_tombstones", f"{table}_history")
+    sql.execute(f"DROP TABLE {', '.join(names)}")  # their functions stay
+    with pytest.raises(ConfigurationError, match="dropped or changed"):
+        face_of(backend).commit([Put("k", b"2")], timeout=5)
+    face_of(backend).commit([Put("l", b"3")], timeout=5)
+    assert [entry.key for entry in face_of(backend).snapshot("", timeout=5).entries] == ["l"]
+
+
 def test_a_newer_format(
     postgres_url: str, sql: Elsewhere, table: str, backend: PostgresBackend
 ) -> None:
@@ -496,10 +508,10 @@ def test_a_watch_finds_out_that_the_table_was_restored(
         async with Watching(backend, "") as watching:
             await watching.until_state({"a": b"1", "b": b"1"})
             # As pg_restore --clean does, and a write right after it.
-            again = "\n".join(f"DROP TABLE {table}{end};" for end in ("", "_clock", "_tombstones"))
-            functions = "".join(
-                f"DROP FUNCTION {table}{end};" for end in ("_begin", "_stamp", "_bury", "_commit")
-            )
+            tables = ("", "_clock", "_tombstones", "_history")
+            triggers = ("_begin", "_stamp", "_bury", "_remember", "_forget")
+            again = "".join(f"DROP TABLE {table}{end};" for end in tables)
+            functions = "".join(f"DROP FUNCTION {table}{end};" for end in (*triggers, "_commit"))
             await asyncio.to_thread(
                 sql.execute,
                 f"BEGIN; {again} {functions} {backend.creation_sql}; "

@@ -20,6 +20,7 @@ from kv_dict import (
     Unsupported,
     open_mapping,
 )
+from kv_dict.backends import open_backend
 from kv_dict.backends.sqlite import schema
 
 
@@ -78,7 +79,7 @@ def test_without_any(tmp_path: Path, postgres_url: str, redis_url: str, table: s
         f"{postgres_url}?table={table}&create_table=true",
         redis_url,
     ):
-        with open_mapping(url, timeout=15) as md:
+        with RemoteKVMapping(open_backend(url), "md", timeout=15) as md:
             md["n"] = 1
             with pytest.raises(Unsupported, match="history=N") as refused:
                 md.history("n")
@@ -92,7 +93,7 @@ def test_from_a_url(postgres_url: str, nats_url: str, table: str, bucket: str) -
         f"{postgres_url}?table={table}&create_table=true&history=2",
         f"{nats_url}/?bucket={bucket}&create_bucket=true&history=2",
     ):
-        with open_mapping(url, timeout=15) as md:
+        with RemoteKVMapping(open_backend(url), "md", timeout=15) as md:
             for n in range(3):
                 md["n"] = n
             assert [version.value for version in md.history("n")] == [1, 2]

@@ -36,7 +36,7 @@ CREATE TABLE {history} (
     PRIMARY KEY (k, revision)
 );
 
-CREATE FUNCTION {remember}() RETURNS trigger LANGUAGE plpgsql AS $kv_dict$
+CREATE OR REPLACE FUNCTION {remember}() RETURNS trigger LANGUAGE plpgsql AS $kv_dict$
 DECLARE
     kept int4;
 BEGIN
@@ -54,7 +54,7 @@ END $kv_dict$;
 CREATE TRIGGER kv_dict_remember AFTER INSERT OR UPDATE ON {table}
     FOR EACH ROW WHEN ({foreign}) EXECUTE FUNCTION {remember}();
 
-CREATE FUNCTION {forget}() RETURNS trigger LANGUAGE plpgsql AS $kv_dict$
+CREATE OR REPLACE FUNCTION {forget}() RETURNS trigger LANGUAGE plpgsql AS $kv_dict$
 BEGIN
     -- Writing the clock's row is how a transaction takes its revision.
     NEW.revision := greatest(OLD.revision + 1, {now});

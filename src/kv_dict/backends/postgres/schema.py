@@ -65,7 +65,7 @@ CREATE TABLE {clock} (
 );
 INSERT INTO {clock} VALUES (true, {now}, gen_random_uuid(), {version}, {kept});
 
-CREATE FUNCTION {begin}() RETURNS trigger LANGUAGE plpgsql AS $kv_dict$
+CREATE OR REPLACE FUNCTION {begin}() RETURNS trigger LANGUAGE plpgsql AS $kv_dict$
 BEGIN
     IF NOT EXISTS (SELECT FROM {clock} c WHERE c.xmin = pg_current_xact_id()::xid) THEN
         UPDATE {clock} SET revision = greatest(revision + 1, {now});
@@ -81,7 +81,7 @@ END $kv_dict$;
 CREATE TRIGGER kv_dict_begin BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {table}
     FOR EACH STATEMENT WHEN ({foreign}) EXECUTE FUNCTION {begin}();
 
-CREATE FUNCTION {stamp}() RETURNS trigger LANGUAGE plpgsql AS $kv_dict$
+CREATE OR REPLACE FUNCTION {stamp}() RETURNS trigger LANGUAGE plpgsql AS $kv_dict$
 BEGIN
     SELECT c.revision, clock_timestamp() INTO NEW.revision, NEW.time FROM {clock} c;
     IF TG_OP = 'UPDATE' AND NEW.k <> OLD.k THEN
@@ -93,7 +93,7 @@ END $kv_dict$;
 CREATE TRIGGER kv_dict_stamp BEFORE INSERT OR UPDATE ON {table}
     FOR EACH ROW WHEN ({foreign}) EXECUTE FUNCTION {stamp}();
 
-CREATE FUNCTION {bury}() RETURNS trigger LANGUAGE plpgsql AS $kv_dict$
+CREATE OR REPLACE FUNCTION {bury}() RETURNS trigger LANGUAGE plpgsql AS $kv_dict$
 BEGIN
     INSERT INTO {tombstones}
         SELECT g.k, c.revision, clock_timestamp() FROM gone g, {clock} c
