@@ -37,6 +37,10 @@ _NOW: Final = "(extract(epoch FROM clock_timestamp()) * 1000000)::int8"
 # they would take as long as the rest of it.
 _FOREIGN: Final = "current_setting('kv_dict.committing', true) IS DISTINCT FROM {name}"
 
+# True in a transaction of another writer, if the store keeps a history: if it keeps none, no row
+# calls the trigger.
+_KEEPING: Final = "current_setting('kv_dict.keeping', true) = {name}"
+
 _ENTRIES: Final = """
 CREATE TABLE {table} (
     k text COLLATE "C" PRIMARY KEY, v text NOT NULL, revision int8 NOT NULL, time timestamptz
@@ -52,24 +56,19 @@ UPDATE {table} SET revision = {now};
 ALTER TABLE {table} ALTER COLUMN revision SET NOT NULL;
 """
 
-_REST: Final = """
-CREATE INDEX ON {table} (revision);
-CREATE TABLE {tombstones} (
-    k text COLLATE "C" PRIMARY KEY, revision int8 NOT NULL, time timestamptz NOT NULL
-);
-CREATE INDEX ON {tombstones} (revision);
-CREATE TABLE {clock} (
-    one bool PRIMARY KEY DEFAULT true CHECK (one),
-    revision int8 NOT NULL, store uuid NOT NULL, format int4 NOT NULL,
-    {column}
-);
-INSERT INTO {clock} VALUES (true, {now}, gen_random_uuid(), {version}, {kept});
-
+_FUNCTIONS: Final = """
 CREATE OR REPLACE FUNCTION {begin}() RETURNS trigger LANGUAGE plpgsql AS $kv_dict$
+DECLARE
+    begun bool;
+    kept int4;
 BEGIN
-    IF NOT EXISTS (SELECT FROM {clock} c WHERE c.xmin = pg_current_xact_id()::xid) THEN
-        UPDATE {clock} SET revision = greatest(revision + 1, {now});
+    SELECT c.xmin = pg_current_xact_id()::xid, c.history INTO begun, kept FROM {clock} c;
+    IF begun IS NOT TRUE THEN
+        UPDATE {clock} SET revision = greatest(revision + 1, {now}) RETURNING history INTO kept;
         PERFORM pg_notify({channel}, '');
+    END IF;
+    IF kept > 0 THEN
+        PERFORM set_config('kv_dict.keeping', {name}, true);
     END IF;
     IF TG_OP = 'TRUNCATE' THEN
         INSERT INTO {tombstones}
@@ -78,34 +77,6 @@ BEGIN
     END IF;
     RETURN NULL;
 END $kv_dict$;
-CREATE TRIGGER kv_dict_begin BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {table}
-    FOR EACH STATEMENT WHEN ({foreign}) EXECUTE FUNCTION {begin}();
-
-CREATE OR REPLACE FUNCTION {stamp}() RETURNS trigger LANGUAGE plpgsql AS $kv_dict$
-BEGIN
-    SELECT c.revision, clock_timestamp() INTO NEW.revision, NEW.time FROM {clock} c;
-    IF TG_OP = 'UPDATE' AND NEW.k <> OLD.k THEN
-        INSERT INTO {tombstones} VALUES (OLD.k, NEW.revision, NEW.time)
-            ON CONFLICT (k) DO UPDATE SET revision = excluded.revision, time = excluded.time;
-    END IF;
-    RETURN NEW;
-END $kv_dict$;
-CREATE TRIGGER kv_dict_stamp BEFORE INSERT OR UPDATE ON {table}
-    FOR EACH ROW WHEN ({foreign}) EXECUTE FUNCTION {stamp}();
-
-CREATE OR REPLACE FUNCTION {bury}() RETURNS trigger LANGUAGE plpgsql AS $kv_dict$
-BEGIN
-    INSERT INTO {tombstones}
-        SELECT g.k, c.revision, clock_timestamp() FROM gone g, {clock} c
-        ON CONFLICT (k) DO UPDATE SET revision = excluded.revision, time = excluded.time;
-    DELETE FROM {tombstones} WHERE revision < (SELECT c.revision FROM {clock} c) - {reach};
-    RETURN NULL;
-END $kv_dict$;
-CREATE TRIGGER kv_dict_bury AFTER DELETE ON {table} REFERENCING OLD TABLE AS gone
-    FOR EACH STATEMENT EXECUTE FUNCTION {bury}();
-"""
-
-_COMMIT: Final = """
 CREATE OR REPLACE FUNCTION {commit}(
     patience text, guarded text[], guards int8[], starts text[], ends text[], endless text,
     deleted text[], keys text[], vals text[], OUT written int8, OUT conflicts text[]
@@ -164,6 +135,46 @@ BEGIN
 END $kv_dict$;
 """
 
+_REST: Final = """
+CREATE INDEX ON {table} (revision);
+CREATE TABLE {tombstones} (
+    k text COLLATE "C" PRIMARY KEY, revision int8 NOT NULL, time timestamptz NOT NULL
+);
+CREATE INDEX ON {tombstones} (revision);
+CREATE TABLE {clock} (
+    one bool PRIMARY KEY DEFAULT true CHECK (one),
+    revision int8 NOT NULL, store uuid NOT NULL, format int4 NOT NULL,
+    {column}
+);
+INSERT INTO {clock} VALUES (true, {now}, gen_random_uuid(), {version}, {kept});
+
+CREATE TRIGGER kv_dict_begin BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {table}
+    FOR EACH STATEMENT WHEN ({foreign}) EXECUTE FUNCTION {begin}();
+
+CREATE OR REPLACE FUNCTION {stamp}() RETURNS trigger LANGUAGE plpgsql AS $kv_dict$
+BEGIN
+    SELECT c.revision, clock_timestamp() INTO NEW.revision, NEW.time FROM {clock} c;
+    IF TG_OP = 'UPDATE' AND NEW.k <> OLD.k THEN
+        INSERT INTO {tombstones} VALUES (OLD.k, NEW.revision, NEW.time)
+            ON CONFLICT (k) DO UPDATE SET revision = excluded.revision, time = excluded.time;
+    END IF;
+    RETURN NEW;
+END $kv_dict$;
+CREATE TRIGGER kv_dict_stamp BEFORE INSERT OR UPDATE ON {table}
+    FOR EACH ROW WHEN ({foreign}) EXECUTE FUNCTION {stamp}();
+
+CREATE OR REPLACE FUNCTION {bury}() RETURNS trigger LANGUAGE plpgsql AS $kv_dict$
+BEGIN
+    INSERT INTO {tombstones}
+        SELECT g.k, c.revision, clock_timestamp() FROM gone g, {clock} c
+        ON CONFLICT (k) DO UPDATE SET revision = excluded.revision, time = excluded.time;
+    DELETE FROM {tombstones} WHERE revision < (SELECT c.revision FROM {clock} c) - {reach};
+    RETURN NULL;
+END $kv_dict$;
+CREATE TRIGGER kv_dict_bury AFTER DELETE ON {table} REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT EXECUTE FUNCTION {bury}();
+"""
+
 _WITHOUT_HISTORY: Final = """
 LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE;
 ALTER TABLE {clock} ADD COLUMN {column};
@@ -178,17 +189,17 @@ def creation_sql(
     Run it in one transaction.
     """
     begin = _ENTRIES if upgrade_from is None else _FROM_TWO_COLUMNS
-    return _filled(begin + _REST + HISTORY + _COMMIT, table, history or 0, upgrade_from)
+    return _filled(begin + _FUNCTIONS + _REST + HISTORY, table, history or 0, upgrade_from)
 
 
 def upgrade_sql(table: TableName, history: int) -> str:
     """Return the SQL with which a store that could keep no history does; for one transaction."""
     set_history = "\nUPDATE {clock} SET history = {kept};\n"
-    return _filled(_WITHOUT_HISTORY + HISTORY + _COMMIT + GRANTS + set_history, table, history)
+    return _filled(_WITHOUT_HISTORY + _FUNCTIONS + HISTORY + GRANTS + set_history, table, history)
 
 
 def _filled(text: str, table: TableName, kept: int, value_type: str | None = None) -> str:
-    return text.replace("{enter}", ENTER.strip()).format(
+    return text.replace("{enter}", ENTER).format(
         table=table.sql(),
         clock=table.sql("_clock"),
         tombstones=table.sql("_tombstones"),
@@ -203,6 +214,7 @@ def _filled(text: str, table: TableName, kept: int, value_type: str | None = Non
         history_name=_literal(table.sql("_history")),
         channel=_literal(table.channel),
         name=_literal(str(table)),
+        keeping=_KEEPING.format(name=_literal(str(table))),
         foreign=_FOREIGN.format(name=_literal(str(table))),
         now=_NOW,
         reach=REACH,
