@@ -15,12 +15,13 @@ PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "postgres.md"
 
 
 def test_the_roles_of_the_page(tmp_path: Path) -> None:
-    roles, psql = re.findall(r"^```sql\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    roles, keep, psql = re.findall(r"^```sql\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     with PostgresServer(tmp_path / "server", {"fsync": "off"}) as server:
         operator = Elsewhere(server.url)
         operator.execute(f"BEGIN; {PostgresBackend().creation_sql} COMMIT")
         operator.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
         operator.execute(roles)
+        operator.execute(keep)
         xas = PostgresBackend(server.url.replace("postgres@", "xas@"))
         wall = PostgresBackend(server.url.replace("postgres@", "wall@"))
         with RemoteKVMapping(xas, "md", timeout=5) as md:
@@ -31,10 +32,12 @@ def test_the_roles_of_the_page(tmp_path: Path) -> None:
             del md["1"]
             with RemoteKVMapping(wall, "md", timeout=5) as display:
                 assert dict(display) == dict(md)
+                assert [value for value, _, _ in display.history("0")] == [0, 1]
                 with pytest.raises(ConfigurationError, match="GRANT"):
                     display["0"] = 5
             by_hand = Elsewhere(server.url.replace("postgres@", "xas@"))
             by_hand.execute(psql)
+            assert [value for value, _, _ in md.history("sample")] == [{"name": "Fe2O3"}]
             by_hand.execute("DELETE FROM kv_store")
             by_hand.close()
             assert dict(md) == {}
