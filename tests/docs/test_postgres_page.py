@@ -15,7 +15,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "postgres.md"
 
 
 def test_the_roles_of_the_page(tmp_path: Path) -> None:
-    roles, keep, psql = re.findall(r"^```sql\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```sql\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    roles, keep, psql = blocks
     with PostgresServer(tmp_path / "server", {"fsync": "off"}) as server:
         operator = Elsewhere(server.url)
         operator.execute(f"BEGIN; {PostgresBackend().creation_sql} COMMIT")
