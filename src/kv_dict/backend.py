@@ -22,6 +22,7 @@ from kv_dict.errors import ClosedError, ConfigurationError, Unsupported
 from kv_dict.model import DeletePrefix, Entry, Operation, Revision, Snapshot, WatchEvent
 
 __all__ = [
+    "MOST_KEPT",
     "NEVER_HISTORY",
     "NO_HISTORY",
     "Backend",
@@ -43,7 +44,8 @@ NEVER_HISTORY: Final = (
 )
 """What is said of a store that cannot."""
 
-_MOST_KEPT: Final = 1_000_000
+MOST_KEPT: Final = 1_000_000
+"""Values of each key that a history may have."""
 
 _retain_lock = threading.Lock()  # held over a fork, so that no child inherits it locked
 os.register_at_fork(
@@ -316,9 +318,9 @@ class SynchronousDriverBackend(Backend):
 
 def check_history(history: int) -> int:
     """Return how many values of each key to keep; ConfigurationError if that is no such number."""
-    if type(history) is not int or not 0 <= history <= _MOST_KEPT:
+    if type(history) is not int or not 0 <= history <= MOST_KEPT:
         raise ConfigurationError(
-            f"history={history!r}: how many values of each key to keep, from 0 to {_MOST_KEPT}"
+            f"history={history!r}: how many values of each key to keep, from 0 to {MOST_KEPT}"
         )
     return history
 

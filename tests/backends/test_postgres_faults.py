@@ -509,7 +509,7 @@ def test_a_watch_finds_out_that_the_table_was_restored(
             await watching.until_state({"a": b"1", "b": b"1"})
             # As pg_restore --clean does, and a write right after it.
             tables = ("", "_clock", "_tombstones", "_history")
-            triggers = ("_begin", "_stamp", "_bury", "_remember", "_forget")
+            triggers = ("_begin", "_stamp", "_bury", "_forget")
             again = "".join(f"DROP TABLE {table}{end};" for end in tables)
             functions = "".join(f"DROP FUNCTION {table}{end};" for end in (*triggers, "_commit"))
             await asyncio.to_thread(

@@ -1,8 +1,8 @@
-"""The earlier values of each key: their table, and the triggers that keep it.
+"""The earlier values of each key: their table, and how it is kept.
 
-How many are kept stands in the clock's one row, for whoever writes: nothing is done for a store
-that keeps none. The commit function enters what it writes by itself; what anybody else writes is
-entered by a trigger.
+How many are kept stands in the clock's one row, for whoever writes. The commit function and the
+trigger that stamps what others write read that row anyway: where none are kept, nothing is added to
+a write.
 
 A store made before there was a history has neither the table nor the column of the clock. It works
 as it is, until somebody asks for a history; `upgrade_sql` adds them, and programs that know nothing
@@ -13,26 +13,39 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["COLUMN", "ENTER", "GRANTS", "HISTORY"]
+__all__ = ["COLUMN", "GRANTS", "HISTORY", "REMEMBER", "REMEMBER_ALL"]
 
-COLUMN: Final = "history int4 NOT NULL DEFAULT 0 CHECK (history BETWEEN 0 AND 1000000)"
-"""Of the clock: how many values of each key are kept."""
+COLUMN: Final = "history int4 NOT NULL DEFAULT 0"
+"""Of the clock: how many values of each key are kept. (Each write would prepare a CHECK anew.)"""
 
-# What is too old is found key by key through the index, and removed by its place: a plan that is as
-# good for a long table as for the young one that it was made for.
-ENTER: Final = """
+_TRIM: Final = """
+    DELETE FROM {history} h WHERE h.k = %(of)s.k AND h.revision <= (
+        SELECT o.revision FROM {history} o WHERE o.k = %(of)s.k
+        ORDER BY o.revision DESC OFFSET kept LIMIT 1);
+"""
+
+REMEMBER_ALL: Final = f"""
     IF kept > 0 THEN
-        INSERT INTO {history} (k, revision, v, time)
-            SELECT e.k, e.revision, e.v, e.time FROM {table} e WHERE e.revision = written;
-        DELETE FROM {history} h WHERE h.ctid = ANY (ARRAY(
-            SELECT o.place FROM {table} e CROSS JOIN LATERAL (
-                SELECT i.ctid AS place FROM {history} i WHERE i.k = e.k
-                ORDER BY i.revision DESC OFFSET kept
-            ) o WHERE e.revision = written
-        ));
+        FOR entry IN SELECT e.k, e.v, e.time FROM {{table}} e WHERE e.revision = written LOOP
+            INSERT INTO {{history}} VALUES (entry.k, written, entry.v, entry.time);
+            {_TRIM.strip() % {"of": "entry"}}
+        END LOOP;
     END IF;
 """
 """Within the commit function, after its puts, which alone have its revision."""
+
+REMEMBER: Final = f"""
+    IF kept > 0 THEN
+        -- An INSERT of a key that is there ends in an UPDATE, in nothing or in an error.
+        IF TG_OP = 'UPDATE' OR NOT EXISTS (SELECT FROM {{table}} e WHERE e.k = NEW.k) THEN
+            -- Of what one transaction writes in turn, nobody else ever sees more than the last.
+            INSERT INTO {{history}} VALUES (NEW.k, NEW.revision, NEW.v, NEW.time)
+                ON CONFLICT (k, revision) DO UPDATE SET v = excluded.v, time = excluded.time;
+            {_TRIM.strip() % {"of": "NEW"}}
+        END IF;
+    END IF;
+"""
+"""Within the trigger that stamps a row before it is written."""
 
 HISTORY: Final = """
 CREATE TABLE {history} (
@@ -40,27 +53,11 @@ CREATE TABLE {history} (
     PRIMARY KEY (k, revision)
 );
 
-CREATE OR REPLACE FUNCTION {remember}() RETURNS trigger LANGUAGE plpgsql
-    SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $kv_dict$
-DECLARE
-    kept int4;
-BEGIN
-    SELECT c.history INTO kept FROM {clock} c;
-    IF kept > 0 THEN
-        -- Of what one transaction writes in turn, nobody else ever sees more than the last.
-        INSERT INTO {history} VALUES (NEW.k, NEW.revision, NEW.v, NEW.time)
-            ON CONFLICT (k, revision) DO UPDATE SET v = excluded.v, time = excluded.time;
-        DELETE FROM {history} h WHERE h.ctid = ANY (ARRAY(
-            SELECT i.ctid FROM {history} i WHERE i.k = NEW.k ORDER BY i.revision DESC OFFSET kept
-        ));
-    END IF;
-    RETURN NULL;
-END $kv_dict$;
-CREATE TRIGGER kv_dict_remember AFTER INSERT OR UPDATE ON {table}
-    FOR EACH ROW WHEN ({keeping} AND {foreign}) EXECUTE FUNCTION {remember}();
-
 CREATE OR REPLACE FUNCTION {forget}() RETURNS trigger LANGUAGE plpgsql AS $kv_dict$
 BEGIN
+    IF NEW.history NOT BETWEEN 0 AND {most} THEN
+        RAISE check_violation USING MESSAGE = 'history is from 0 to {most} values of each key';
+    END IF;
     -- Writing the clock's row is how a transaction takes its revision.
     NEW.revision := greatest(OLD.revision + 1, {now});
     IF NEW.history < OLD.history THEN

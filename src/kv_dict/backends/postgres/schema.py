@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from kv_dict.backends.postgres.history import COLUMN, ENTER, GRANTS, HISTORY
+from kv_dict.backend import MOST_KEPT
+from kv_dict.backends.postgres.history import COLUMN, GRANTS, HISTORY, REMEMBER, REMEMBER_ALL
 from kv_dict.backends.postgres.table import TableName
 
 __all__ = ["REACH", "VERSION", "creation_sql", "upgrade_sql"]
@@ -37,10 +38,6 @@ _NOW: Final = "(extract(epoch FROM clock_timestamp()) * 1000000)::int8"
 # they would take as long as the rest of it.
 _FOREIGN: Final = "current_setting('kv_dict.committing', true) IS DISTINCT FROM {name}"
 
-# True in a transaction of another writer, if the store keeps a history: if it keeps none, no row
-# calls the trigger.
-_KEEPING: Final = "current_setting('kv_dict.keeping', true) = {name}"
-
 _ENTRIES: Final = """
 CREATE TABLE {table} (
     k text COLLATE "C" PRIMARY KEY, v text NOT NULL, revision int8 NOT NULL, time timestamptz
@@ -57,26 +54,20 @@ ALTER TABLE {table} ALTER COLUMN revision SET NOT NULL;
 """
 
 _FUNCTIONS: Final = """
-CREATE OR REPLACE FUNCTION {begin}() RETURNS trigger LANGUAGE plpgsql AS $kv_dict$
+CREATE OR REPLACE FUNCTION {stamp}() RETURNS trigger LANGUAGE plpgsql AS $kv_dict$
 DECLARE
-    begun bool;
     kept int4;
 BEGIN
-    SELECT c.xmin = pg_current_xact_id()::xid, c.history INTO begun, kept FROM {clock} c;
-    IF begun IS NOT TRUE THEN
-        UPDATE {clock} SET revision = greatest(revision + 1, {now}) RETURNING history INTO kept;
-        PERFORM pg_notify({channel}, '');
-    END IF;
-    IF kept > 0 THEN
-        PERFORM set_config('kv_dict.keeping', {name}, true);
-    END IF;
-    IF TG_OP = 'TRUNCATE' THEN
-        INSERT INTO {tombstones}
-            SELECT e.k, c.revision, clock_timestamp() FROM {table} e, {clock} c
+    SELECT c.revision, clock_timestamp(), c.history INTO NEW.revision, NEW.time, kept
+        FROM {clock} c;
+    IF TG_OP = 'UPDATE' AND NEW.k <> OLD.k THEN
+        INSERT INTO {tombstones} VALUES (OLD.k, NEW.revision, NEW.time)
             ON CONFLICT (k) DO UPDATE SET revision = excluded.revision, time = excluded.time;
     END IF;
-    RETURN NULL;
+    {remember}
+    RETURN NEW;
 END $kv_dict$;
+
 CREATE OR REPLACE FUNCTION {commit}(
     patience text, guarded text[], guards int8[], starts text[], ends text[], endless text,
     deleted text[], keys text[], vals text[], OUT written int8, OUT conflicts text[]
@@ -84,6 +75,7 @@ CREATE OR REPLACE FUNCTION {commit}(
 DECLARE
     was text;
     kept int4;
+    entry record;
 BEGIN
     -- Planning takes longer than all the rest, and one plan is right for any keys; statistics of a
     -- young table would mislead it: a thousand prefixes would each read it all.
@@ -131,7 +123,7 @@ BEGIN
                 SET v = excluded.v, revision = excluded.revision, time = excluded.time;
     END IF;
     was := set_config('kv_dict.committing', '', true);
-    {enter}
+    {remember_all}
 END $kv_dict$;
 """
 
@@ -148,18 +140,22 @@ CREATE TABLE {clock} (
 );
 INSERT INTO {clock} VALUES (true, {now}, gen_random_uuid(), {version}, {kept});
 
+CREATE OR REPLACE FUNCTION {begin}() RETURNS trigger LANGUAGE plpgsql AS $kv_dict$
+BEGIN
+    IF NOT EXISTS (SELECT FROM {clock} c WHERE c.xmin = pg_current_xact_id()::xid) THEN
+        UPDATE {clock} SET revision = greatest(revision + 1, {now});
+        PERFORM pg_notify({channel}, '');
+    END IF;
+    IF TG_OP = 'TRUNCATE' THEN
+        INSERT INTO {tombstones}
+            SELECT e.k, c.revision, clock_timestamp() FROM {table} e, {clock} c
+            ON CONFLICT (k) DO UPDATE SET revision = excluded.revision, time = excluded.time;
+    END IF;
+    RETURN NULL;
+END $kv_dict$;
 CREATE TRIGGER kv_dict_begin BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {table}
     FOR EACH STATEMENT WHEN ({foreign}) EXECUTE FUNCTION {begin}();
 
-CREATE OR REPLACE FUNCTION {stamp}() RETURNS trigger LANGUAGE plpgsql AS $kv_dict$
-BEGIN
-    SELECT c.revision, clock_timestamp() INTO NEW.revision, NEW.time FROM {clock} c;
-    IF TG_OP = 'UPDATE' AND NEW.k <> OLD.k THEN
-        INSERT INTO {tombstones} VALUES (OLD.k, NEW.revision, NEW.time)
-            ON CONFLICT (k) DO UPDATE SET revision = excluded.revision, time = excluded.time;
-    END IF;
-    RETURN NEW;
-END $kv_dict$;
 CREATE TRIGGER kv_dict_stamp BEFORE INSERT OR UPDATE ON {table}
     FOR EACH ROW WHEN ({foreign}) EXECUTE FUNCTION {stamp}();
 
@@ -199,7 +195,9 @@ def upgrade_sql(table: TableName, history: int) -> str:
 
 
 def _filled(text: str, table: TableName, kept: int, value_type: str | None = None) -> str:
-    return text.replace("{enter}", ENTER).format(
+    text = text.replace("{remember}", REMEMBER.strip())
+    text = text.replace("{remember_all}", REMEMBER_ALL.strip())
+    return text.format(
         table=table.sql(),
         clock=table.sql("_clock"),
         tombstones=table.sql("_tombstones"),
@@ -207,19 +205,18 @@ def _filled(text: str, table: TableName, kept: int, value_type: str | None = Non
         begin=table.sql("_begin"),
         stamp=table.sql("_stamp"),
         bury=table.sql("_bury"),
-        remember=table.sql("_remember"),
         forget=table.sql("_forget"),
         commit=table.sql("_commit"),
         tombstones_name=_literal(table.sql("_tombstones")),
         history_name=_literal(table.sql("_history")),
         channel=_literal(table.channel),
         name=_literal(str(table)),
-        keeping=_KEEPING.format(name=_literal(str(table))),
         foreign=_FOREIGN.format(name=_literal(str(table))),
         now=_NOW,
         reach=REACH,
         version=VERSION,
         column=COLUMN,
+        most=MOST_KEPT,
         kept=kept,
         value="convert_from(v, 'UTF8')" if value_type == "bytea" else "v::text",
     )
