@@ -1,0 +1,127 @@
+"""From the settings of a profile to the one URL that names its store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+from kv_dict.backend import Backend
+from kv_dict.credentials import Secret, read_password
+from kv_dict.errors import ConfigurationError
+from kv_dict.profiles.keys import Given, Origin
+
+__all__ = ["backend_of", "exact_url"]
+
+_OPTION_OF: Final = {
+    "password_file": "password_file",
+    "tls.ca": "ca_file",
+    "tls.cert": "cert_file",
+    "tls.key": "key_file",
+}
+
+
+def exact_url(given: Mapping[str, Given]) -> Secret:
+    """Return the URL with everything in it: login, TLS and options.
+
+    Parameters
+    ----------
+    given : mapping of str to Given
+        The settings, ``url`` among them.
+
+    Raises
+    ------
+    ConfigurationError
+        Something is given twice, or a file that is named cannot be used.
+    """
+    url, origin = given["url"]
+    if origin.folder is None and not any(_concerns_address(key) for key in given):
+        return Secret(url)  # just as it was given
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise origin.refusal("url", "the URL is malformed") from None
+    options: dict[str, tuple[str, str, Origin]] = {}
+    for key, name, value, source in _options(parts.query, given):
+        if name in options:
+            raise source.refusal(key, f"{name} is given twice, here and in {options[name][1]}")
+        if name.endswith("_file"):
+            value = str(_absolute(value, source))  # noqa: PLW2901
+            _check_file(key, name, value, source)
+        options[name] = value, source.of(key), source
+    parts = parts._replace(
+        netloc=_with_login(parts.netloc, parts.scheme, given),
+        query=urlencode({name: text for name, (text, *_) in options.items()}, safe="/:,*"),
+    )
+    if parts.scheme == "sqlite" and not parts.netloc:
+        folder = origin.folder
+        path = unquote(parts.path)
+        if path.startswith("/") and path.count("/") == 1 and folder is not None:
+            path = path[1:]  # sqlite:///name.db is one in the working directory, here in `folder`
+        if path.startswith("~") or (folder is not None and path and not path.startswith("/")):
+            path = str(_absolute(path, origin))
+            return Secret(f"sqlite://{quote(path)}{'?' if parts.query else ''}{parts.query}")
+    return Secret(parts.geturl())
+
+
+def backend_of(address: Secret, given: Mapping[str, Given]) -> Backend:
+    """Return the backend at an address, not connected; an error says where it was configured."""
+    from kv_dict.backends import open_backend  # noqa: PLC0415 - a driver is imported when used
+
+    try:
+        return open_backend(address.reveal())
+    except ConfigurationError as error:
+        origin = given["url"].origin
+        if origin.where == "argument":
+            raise
+        raise origin.refusal("url", str(error)) from None
+
+
+def _concerns_address(key: str) -> bool:
+    return key in _OPTION_OF or key in ("user", "password", "token") or key.startswith("options.")
+
+
+def _options(query: str, given: Mapping[str, Given]) -> Iterator[tuple[str, str, str, Origin]]:
+    """Yield each option: the key it was given by, the backends' name of it, its value, origin."""
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        yield "url", name, value, given["url"].origin
+    for key, (value, origin) in given.items():
+        if key in _OPTION_OF:
+            yield key, _OPTION_OF[key], value, origin
+        elif key.startswith("options."):
+            yield key, key.partition(".")[2], value, origin
+
+
+def _absolute(path: str, origin: Origin) -> Path:
+    try:
+        return ((origin.folder or Path()) / Path(path).expanduser()).absolute()
+    except RuntimeError:
+        raise ConfigurationError(f"{origin.where}: {path}: there is no such user") from None
+
+
+def _check_file(key: str, name: str, path: str, origin: Origin) -> None:
+    if name.endswith("password_file"):
+        read_password(path, origin.of(key))
+        return
+    try:
+        with Path(path).open("rb"):
+            pass
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "this is no path"
+        raise origin.refusal(key, f"{path} cannot be read ({why})") from None
+
+
+def _with_login(netloc: str, scheme: str, given: Mapping[str, Given]) -> str:
+    """Return host and port with user and password in front, if there are any."""
+    named = [name for name in ("user", "password", "token") if name in given]
+    if not named:
+        return netloc
+    origin = given[named[0]].origin
+    if scheme in ("sqlite", "memory"):
+        raise origin.refusal(named[0], f"a store at {scheme}: has no users; leave it out")
+    if "@" in netloc:
+        raise origin.refusal(named[0], "the URL has a login already; choose one")
+    values = [given[name].value for name in named]
+    texts = [one.reveal() if isinstance(one, Secret) else one for one in values]
+    return f"{':'.join(quote(text, safe='') for text in texts)}@{netloc}"
