@@ -42,7 +42,7 @@ def show(name: str | None, as_json: bool, profile_dir: Path | None) -> None:
     if as_json:
         _json({"name": found.name, "url": found.url, "settings": rows})
     else:
-        _table(rows)
+        _table({**row, "value": "''" if row["value"] == "" else row["value"]} for row in rows)
 
 
 @profile.command(name="list")
@@ -112,4 +112,4 @@ def _text(value: Any) -> str:
         return "none"
     if isinstance(value, tuple):
         return ", ".join(map(str, value)) or "none"
-    return " ".join(str(value).split()) or repr(value)
+    return " ".join(str(value).split())

@@ -38,6 +38,8 @@ def exact_url(given: Mapping[str, Given]) -> Secret:
     url, origin = given["url"]
     if origin.folder is None and not any(_concerns_address(key) for key in given):
         return Secret(url)  # just as it was given
+    if "#" in url:
+        raise origin.refusal("url", "write '#' in a URL as %23")
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -47,21 +49,16 @@ def exact_url(given: Mapping[str, Given]) -> Secret:
         if name in options:
             raise source.refusal(key, f"{name} is given twice, here and in {options[name][1]}")
         if name.endswith("_file"):
-            value = str(_absolute(value, source))  # noqa: PLW2901
             _check_file(key, name, value, source)
         options[name] = value, source.of(key), source
     parts = parts._replace(
-        netloc=_with_login(parts.netloc, parts.scheme, given),
+        netloc=_with_login(parts.netloc, parts.scheme, given, "password_file" in options),
         query=urlencode({name: text for name, (text, *_) in options.items()}, safe="/:,*"),
     )
-    if parts.scheme == "sqlite" and not parts.netloc:
-        folder = origin.folder
-        path = unquote(parts.path)
-        if path.startswith("/") and path.count("/") == 1 and folder is not None:
-            path = path[1:]  # sqlite:///name.db is one in the working directory, here in `folder`
-        if path.startswith("~") or (folder is not None and path and not path.startswith("/")):
-            path = str(_absolute(path, origin))
-            return Secret(f"sqlite://{quote(path)}{'?' if parts.query else ''}{parts.query}")
+    if parts.scheme == "sqlite" and not parts.netloc and parts.path:
+        path = origin.path("url", _file_of(unquote(parts.path)))
+        slashes = "//" if path.count("/") > 1 else "///"
+        return Secret(f"sqlite:{slashes}{quote(path)}{'?' if parts.query else ''}{parts.query}")
     return Secret(parts.geturl())
 
 
@@ -78,26 +75,27 @@ def backend_of(address: Secret, given: Mapping[str, Given]) -> Backend:
         raise origin.refusal("url", str(error)) from None
 
 
+def _file_of(path: str) -> str:
+    """Return which file the path of a SQLite URL means; as `open_backend` does."""
+    if path.startswith("//"):
+        return "/" + path.lstrip("/")
+    return path[1:] if path.startswith("/") and path.count("/") == 1 else path
+
+
 def _concerns_address(key: str) -> bool:
     return key in _OPTION_OF or key in ("user", "password", "token") or key.startswith("options.")
 
 
 def _options(query: str, given: Mapping[str, Given]) -> Iterator[tuple[str, str, str, Origin]]:
     """Yield each option: the key it was given by, the backends' name of it, its value, origin."""
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        yield "url", name, value, given["url"].origin
-    for key, (value, origin) in given.items():
+    origin = given["url"].origin
+    for name, text in parse_qsl(query, keep_blank_values=True):
+        yield "url", name, origin.path("url", text) if name.endswith("_file") else text, origin
+    for key, (value, source) in given.items():
         if key in _OPTION_OF:
-            yield key, _OPTION_OF[key], value, origin
+            yield key, _OPTION_OF[key], value, source
         elif key.startswith("options."):
-            yield key, key.partition(".")[2], value, origin
-
-
-def _absolute(path: str, origin: Origin) -> Path:
-    try:
-        return ((origin.folder or Path()) / Path(path).expanduser()).absolute()
-    except RuntimeError:
-        raise ConfigurationError(f"{origin.where}: {path}: there is no such user") from None
+            yield key, key.partition(".")[2], value, source
 
 
 def _check_file(key: str, name: str, path: str, origin: Origin) -> None:
@@ -112,7 +110,9 @@ def _check_file(key: str, name: str, path: str, origin: Origin) -> None:
         raise origin.refusal(key, f"{path} cannot be read ({why})") from None
 
 
-def _with_login(netloc: str, scheme: str, given: Mapping[str, Given]) -> str:
+def _with_login(
+    netloc: str, scheme: str, given: Mapping[str, Given], has_password_file: bool
+) -> str:
     """Return host and port with user and password in front, if there are any."""
     named = [name for name in ("user", "password", "token") if name in given]
     if not named:
@@ -122,6 +122,13 @@ def _with_login(netloc: str, scheme: str, given: Mapping[str, Given]) -> str:
         raise origin.refusal(named[0], f"a store at {scheme}: has no users; leave it out")
     if "@" in netloc:
         raise origin.refusal(named[0], "the URL has a login already; choose one")
-    values = [given[name].value for name in named]
-    texts = [one.reveal() if isinstance(one, Secret) else one for one in values]
-    return f"{':'.join(quote(text, safe='') for text in texts)}@{netloc}"
+    if "token" in named and len(named) > 1:
+        raise origin.refusal(named[0], "one of user and token, not both")
+    if scheme in ("nats", "tls") and named == ["user"] and not has_password_file:
+        raise origin.refusal("user", "it needs password_file as well")  # it would be a token
+    text = {
+        name: quote(one.reveal() if isinstance(one, Secret) else one, safe="")
+        for name, one in ((name, given[name].value) for name in named)
+    }
+    password = f":{text['password']}" if "password" in text else ""
+    return f"{text.get('user', '')}{password}{text.get('token', '')}@{netloc}"

@@ -42,8 +42,7 @@ def settings(given: Mapping[str, Given]) -> dict[str, Given]:
 
 def _path(given: Mapping[str, Given]) -> Path:
     if "file" in given:
-        name, origin = given["file"]
-        return (origin.folder or Path()) / Path(name).expanduser()
+        return Path(given["file"].value)
     for name in USUAL:
         if Path(name).is_file():
             return Path(name).absolute()

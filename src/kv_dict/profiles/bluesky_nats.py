@@ -59,8 +59,7 @@ def settings(given: Mapping[str, Given]) -> dict[str, Given]:
         )
     if "url" in given:
         return {}
-    name, profile = given["file"]
-    path = (profile.folder or Path()) / Path(name).expanduser()
+    path = Path(given["file"].value)
     origin = Origin(str(path), path.parent)
     content = {key: v for key, v in read_document(path).items() if v is not None and v is not False}
     for key in content:
@@ -79,7 +78,7 @@ def settings(given: Mapping[str, Given]) -> dict[str, Given]:
             found[key] = Given(Secret(texts[key]), origin)
     for key, option in _FILES.items():
         if key in texts:
-            found[f"options.{option}"] = Given(texts[key], origin)
+            found[f"options.{option}"] = Given(origin.path(key, texts[key]), origin)
     return found
 
 

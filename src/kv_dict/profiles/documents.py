@@ -57,7 +57,7 @@ def _toml(path: Path, text: str) -> Any:
 
 def _yaml(path: Path, text: str) -> Any:
     try:
-        import yaml  # type: ignore[import-untyped]  # noqa: PLC0415
+        import yaml  # noqa: PLC0415
     except ImportError:
         raise ConfigurationError(
             f"{path} is YAML, which needs PyYAML: pip install 'kv-dict[yaml]'"

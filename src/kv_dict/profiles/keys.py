@@ -44,6 +44,13 @@ class Origin(NamedTuple):
         """Return how an error names a key of it."""
         return f"{self.where} {key}" if self.folder is not None else self.where
 
+    def path(self, key: str, text: str) -> str:
+        """Return the absolute path that a text of it means."""
+        try:
+            return str(((self.folder or Path()) / Path(text).expanduser()).absolute())
+        except (RuntimeError, OSError) as error:  # no such user; no working directory any more
+            raise self.refusal(key, f"{text}: {error}") from None
+
     def refusal(self, key: str, what: str) -> ConfigurationError:
         """Return the error that says what is wrong with a key of it."""
         return ConfigurationError(f"{self.of(key)}: {what}")
@@ -72,6 +79,8 @@ class Key:
         Whether another URL makes it void.
     from_text : callable or None
         What the text of an environment variable means; None: there is no such variable.
+    is_path : bool
+        Whether it names a file, relative to the one that it is in.
     """
 
     name: str
@@ -79,6 +88,7 @@ class Key:
     default: Any = None
     of_address: bool = False
     from_text: Callable[[str], Any] | None = str
+    is_path: bool = False
 
     @property
     def variable(self) -> str | None:
@@ -186,12 +196,12 @@ KEYS: Final[dict[str, Key]] = {
     for key in (
         Key("url", _text, of_address=True),
         Key("from", _one_of(*FACILITIES), from_text=None),
-        Key("file", _text, from_text=None),
+        Key("file", _text, from_text=None, is_path=True),
         Key("user", _text, of_address=True),
-        Key("password_file", _text, of_address=True),
-        Key("tls.ca", _text, of_address=True),
-        Key("tls.cert", _text, of_address=True),
-        Key("tls.key", _text, of_address=True),
+        Key("password_file", _text, of_address=True, is_path=True),
+        Key("tls.ca", _text, of_address=True, is_path=True),
+        Key("tls.cert", _text, of_address=True, is_path=True),
+        Key("tls.key", _text, of_address=True, is_path=True),
         Key("options.*", _option, of_address=True, from_text=None),
         Key("entry_point", _entry_point, "md"),
         Key("separator", _separator, ":", from_text=lambda t: False if t == "false" else t),
@@ -218,9 +228,11 @@ def checked(name: str, value: Any, origin: Origin) -> Given:
     if key is None:
         raise _unknown(name, origin)
     try:
-        return Given(key.check(value), origin)
+        value = key.check(value)
     except _Wrong as error:
         raise origin.refusal(name, str(error)) from None
+    is_path = key.is_path or (part == "options" and name.endswith("_file"))
+    return Given(origin.path(name, value) if is_path else value, origin)
 
 
 def table(content: Mapping[str, Any], origin: Origin) -> dict[str, Given]:

@@ -9,61 +9,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from kv_dict.errors import ConfigurationError
-from kv_dict.mapping import RemoteKVMapping
+from kv_dict.profiles.address import backend_of, exact_url
+from kv_dict.profiles.environment import overrides, selected
+from kv_dict.profiles.files import File, existing
 from kv_dict.profiles.keys import FACILITIES, KEYS, Given, Origin, checked, closest, table
 from kv_dict.profiles.profile import Profile, Setting, default_path
 
-__all__ = ["DEFAULT_ENTRY_POINT", "Listed", "list_profiles", "load_profile", "open_mapping"]
+__all__ = ["DEFAULT_ENTRY_POINT", "Listed", "list_profiles", "load_profile"]
 
 DEFAULT_ENTRY_POINT: Final[str] = KEYS["entry_point"].default
 BUILT_IN: Final = ("default", *FACILITIES)
 _OF_URL: Final = "(url)"
 _DEFAULT: Final = Origin("default")
-
-
-def open_mapping(
-    target: str | None = None, *, entry_point: str | None = None, reads: str | None = None
-) -> RemoteKVMapping:
-    """Open a mapping: ``RunEngine(open_mapping())``.
-
-    Parameters
-    ----------
-    target : str, optional
-        The name of a profile, or the URL of a store. Without one, the profile that is in force: of
-        ``KV_DICT_PROFILE``, of a ``kv_dict.toml``, or else a SQLite file in the user's data folder,
-        which is made when it is not there; ``KV_DICT_URL`` names another store.
-    entry_point : str, optional
-        The scope within the store, in place of what the profile or ``KV_DICT_ENTRY_POINT`` says;
-        ``"md"`` if nobody does.
-    reads : {"server", "replica"}, optional
-        As for `RemoteKVMapping`: from a local copy that is kept live, or from the store each time.
-        With a profile ``"replica"`` if it does not say otherwise, with a URL ``"server"``.
-
-    Returns
-    -------
-    RemoteKVMapping
-        Connected: a store that cannot be used is found out here, not at the first read.
-
-    Raises
-    ------
-    ConfigurationError
-        The target is neither a profile nor a URL of a known kind, or what it names cannot be used.
-    Unavailable
-        The store cannot be reached.
-
-    Examples
-    --------
-    >>> from kv_dict import open_mapping
-    >>> with open_mapping("memory://") as md:
-    ...     md["sample"] = "Fe2O3"
-    ...     md["sample"]
-    'Fe2O3'
-    """
-    return load_profile(target, entry_point=entry_point, reads=reads).open()
 
 
 def load_profile(
@@ -100,8 +61,6 @@ def load_profile(
     >>> profile.url, profile.entry_point, profile.reads
     ('redis://:***@xas-server:6379/1', 'xas', 'server')
     """
-    from kv_dict.profiles.environment import overrides  # noqa: PLC0415
-
     if target is not None and not isinstance(target, str):
         raise TypeError(
             f"target is a URL, not {type(target).__name__}, or the name of a profile; for a file: "
@@ -156,8 +115,6 @@ class Listed(NamedTuple):
 
 def list_profiles(profile_dir: str | os.PathLike[str] | None = None) -> list[Listed]:
     """Return every profile in the files that are searched, the nearest first, and the built-in."""
-    from kv_dict.profiles.files import existing  # noqa: PLC0415
-
     files = existing(profile_dir)
     in_force, _ = _name(None, files)
     found: dict[str, Listed] = {}
@@ -187,8 +144,6 @@ def _selected(
     target: str | None, profile_dir: str | os.PathLike[str] | None
 ) -> tuple[str, Origin, dict[str, Given]]:
     """Return the name of the profile, what chose it, and what the nearest file says of it."""
-    from kv_dict.profiles.files import existing  # noqa: PLC0415
-
     files = existing(profile_dir)
     name, source = _name(target, files)
     for file in files:
@@ -207,9 +162,7 @@ def _selected(
     )
 
 
-def _name(target: str | None, files: list[Any]) -> tuple[str, Origin]:
-    from kv_dict.profiles.environment import selected  # noqa: PLC0415
-
+def _name(target: str | None, files: list[File]) -> tuple[str, Origin]:
     if target is not None:
         return target, Origin("argument")
     if (name := selected()) is not None:
@@ -253,8 +206,6 @@ def _with_facility(given: dict[str, Given]) -> dict[str, Given]:
 
 
 def _profile(name: str, source: Origin, given: dict[str, Given]) -> Profile:
-    from kv_dict.profiles.address import backend_of, exact_url  # noqa: PLC0415
-
     folder = None
     if "url" not in given:
         path = default_path()

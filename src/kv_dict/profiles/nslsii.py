@@ -18,7 +18,9 @@ from kv_dict.profiles.keys import Given, Origin
 
 __all__ = ["settings"]
 
+
 SECRET_FILE: Final = "/etc/bluesky/redis.secret"  # noqa: S105 - where it is, not what
+_USUAL: Final = "nslsii's default of REDIS_SECRET_FILE"
 
 
 def settings(given: Mapping[str, Given]) -> dict[str, Given]:
@@ -40,8 +42,8 @@ def settings(given: Mapping[str, Given]) -> dict[str, Given]:
     if password:
         found["password"] = Given(Secret(password), _variable("REDIS_PASSWORD"))
     elif secure:
-        where = _variable("REDIS_SECRET_FILE") if file else of_nslsii
-        found["password_file"] = Given(file or SECRET_FILE, where)
+        where = _variable("REDIS_SECRET_FILE") if file else Origin(_USUAL)
+        found["password_file"] = Given(where.path("password_file", file or SECRET_FILE), where)
     return found
 
 
