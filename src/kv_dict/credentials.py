@@ -8,7 +8,7 @@ from typing import Final
 
 from kv_dict.errors import ConfigurationError
 
-__all__ = ["Secret", "read_password"]
+__all__ = ["Secret", "Unshown", "read_password"]
 
 _LONGEST: Final = 4096
 
@@ -29,6 +29,15 @@ class Secret:
         return "***"
 
 
+class Unshown(str):
+    """Text that may hold a secret, and whose `repr` does not show it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
 def read_password(path: str | Path, option: str = "password_file") -> str:
     r"""Return the password that a file holds: its first line, without the end of the line.
 
@@ -46,7 +55,7 @@ def read_password(path: str | Path, option: str = "password_file") -> str:
 
     Examples
     --------
-    >>> _ = (tmp_path / "password").write_text("correct horse\\n")
+    >>> _ = (tmp_path / "password").write_text("correct horse\n")
     >>> read_password(tmp_path / "password")
     'correct horse'
     """

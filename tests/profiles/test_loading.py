@@ -384,7 +384,7 @@ def test_what_is_opened_is_as_the_profile_says(write: Write) -> None:
         """)
     with open_mapping("a") as md:
         assert (md.entry_point, md.sep, md.reads, md.timeout) == ("ep", "/", "replica", 1.5)
-        assert (md.protected, md._on_outage) == (("a",), "continue")
+        assert (md.protected, md.on_outage) == (("a",), "continue")
     with open_mapping("a", entry_point="other", reads="replica") as md:
         assert md.entry_point == "other"
 

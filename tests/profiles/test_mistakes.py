@@ -215,3 +215,15 @@ def test_a_missing_driver(write: Write, url: str, driver: str, extra: str) -> No
     )
     assert done.stdout.startswith(f"{path} [profiles.a] url: "), done.stderr
     assert f"pip install 'kv-dict[{extra}]'" in done.stdout
+
+
+def test_a_password_is_in_no_variable_of_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KV_DICT_URL", "redis://:hush@h:port")
+    monkeypatch.setenv("REDIS_HOST", "h:port")
+    monkeypatch.setenv("REDIS_PASSWORD", "hush")
+    for target in (None, "nslsii"):
+        with pytest.raises(ConfigurationError, match="the port is no number") as caught:
+            load_profile(target)
+        shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+        assert "hush" not in "".join(shown.format())
+        assert caught.value.__context__ is None

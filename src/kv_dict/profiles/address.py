@@ -66,13 +66,14 @@ def backend_of(address: Secret, given: Mapping[str, Given]) -> Backend:
     """Return the backend at an address, not connected; an error says where it was configured."""
     from kv_dict.backends import open_backend  # noqa: PLC0415 - a driver is imported when used
 
+    origin = given["url"].origin
     try:
         return open_backend(address.reveal())
     except ConfigurationError as error:
-        origin = given["url"].origin
         if origin.where == "argument":
             raise
-        raise origin.refusal("url", str(error)) from None
+        what = str(error)
+    raise origin.refusal("url", what)  # without the frames in which the whole URL is
 
 
 def _file_of(path: str) -> str:

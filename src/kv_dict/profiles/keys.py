@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from kv_dict.credentials import Unshown
 from kv_dict.errors import ConfigurationError, KVDictError
 from kv_dict.keys import KeySpace, check_key
 
@@ -113,6 +114,10 @@ def _text(value: Any) -> str:
     return value
 
 
+def _url(value: Any) -> str:
+    return Unshown(_text(value))
+
+
 def _one_of(*choices: str) -> Callable[[Any], str]:
     def check(value: Any) -> str:
         if value not in choices:
@@ -194,7 +199,7 @@ def _short(value: Any) -> str:
 KEYS: Final[dict[str, Key]] = {
     key.name: key
     for key in (
-        Key("url", _text, of_address=True),
+        Key("url", _url, of_address=True),
         Key("from", _one_of(*FACILITIES), from_text=None),
         Key("file", _text, from_text=None, is_path=True),
         Key("user", _text, of_address=True),
