@@ -108,11 +108,9 @@ def _argument(argv: Sequence[str]) -> str | None:
 
 
 def _read(place: Place) -> File | None:
-    import tomllib  # noqa: PLC0415 - costs what a caller with a URL need not pay
-
     path = place.path
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -120,6 +118,10 @@ def _read(place: Place) -> File | None:
             f"{path} cannot be read ({error.strerror}); correct its permissions, or name another "
             "file in KV_DICT_CONFIG"
         ) from None
+    import tomllib  # noqa: PLC0415 - where there is no file, it is not needed
+
+    try:
+        content = tomllib.loads(text.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} is no TOML: {error}") from None
     top = Origin(str(path), path.parent)
