@@ -40,11 +40,14 @@ def _setup(namespace: dict[str, Any]) -> None:
         "HOME": str(home),
         "XDG_DATA_HOME": str(home / "data"),
         "XDG_CONFIG_HOME": str(home / "config"),
+        "XDG_CONFIG_DIRS": str(home / "system"),
         "KV_DICT_URL": f"sqlite://{work / 'metadata.db'}",
     }
     stack.callback(_restore, {name: os.environ.get(name) for name in os.environ | environment})
     os.environ.update(environment)
-    os.environ.pop("KV_DICT_ENTRY_POINT", None)
+    for name in [name for name in os.environ if name.startswith("KV_DICT_")]:
+        if name not in environment and not name.startswith("KV_DICT_TEST_"):
+            del os.environ[name]
     stack.enter_context(contextlib.chdir(work))
     _cleanup[id(namespace)] = stack
 

@@ -6,6 +6,7 @@
     ├── Unavailable          the store cannot be asked; nothing was or will be written
     ├── OutcomeUnknown       a write was sent and not answered: applied or not, nobody knows
     ├── ConflictError        the store holds something else than the write expected
+    ├── ProtectedError       (a TypeError) a change of a key that the mapping protects
     ├── EncodeError          (a TypeError) a key or value that cannot be stored
     ├── DecodeError          (a ValueError) what is stored cannot be read as a value
     ├── Unsupported          the backend cannot do this, and says so instead of pretending
@@ -34,6 +35,7 @@ __all__ = [
     "KVDictError",
     "LoopThreadError",
     "OutcomeUnknown",
+    "ProtectedError",
     "ReentryError",
     "Unavailable",
     "Unsupported",
@@ -72,6 +74,29 @@ class ConflictError(KVDictError):
 
     def __reduce__(self) -> tuple[type[ConflictError], tuple[str, tuple[str, ...]]]:
         return type(self), (str(self), self.keys)
+
+
+class ProtectedError(KVDictError, TypeError):
+    """A change of a key that the mapping protects; nothing was written.
+
+    Attributes
+    ----------
+    keys : tuple of str
+        The protected keys of the mapping that the operation would have changed.
+    """
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self.keys = tuple(sorted(keys))
+        named = " and ".join(f"md[{key!r}]" for key in self.keys)
+        arguments = ", ".join(repr(key) for key in self.keys)
+        verb = "is" if len(self.keys) == 1 else "are"
+        super().__init__(
+            f"{named} {verb} protected, and nothing was written; if it is meant: "
+            f"with md.unlocked({arguments}): ..."
+        )
+
+    def __reduce__(self) -> tuple[type[ProtectedError], tuple[tuple[str, ...]]]:
+        return type(self), (self.keys,)
 
 
 class EncodeError(KVDictError, TypeError):

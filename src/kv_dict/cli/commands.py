@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import click
 
+from kv_dict.cli.profile import profile
 from kv_dict.errors import ConfigurationError, KVDictError, OutcomeUnknown, Unavailable
 
 __all__ = ["cli"]
@@ -78,3 +79,6 @@ def demo(path: Path | None) -> None:
             "pip install 'kv-dict[cli,bluesky,ophyd-async]'"
         ) from None
     run(path)
+
+
+cli.add_command(profile)

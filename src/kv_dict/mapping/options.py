@@ -31,6 +31,7 @@ class Options:
     reads: str
     timeout: float
     on_outage: str
+    protected: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.reads not in ("server", "replica"):

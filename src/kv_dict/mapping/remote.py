@@ -16,6 +16,7 @@ from kv_dict.mapping.container import Container, plain
 from kv_dict.mapping.following import Following
 from kv_dict.mapping.options import Options, check_timeout
 from kv_dict.mapping.pins import pin
+from kv_dict.mapping.protection import Protecting, protected_keys
 from kv_dict.mapping.retry import attempts
 from kv_dict.mapping.scope import Scope
 from kv_dict.mapping.showing import Showing
@@ -28,7 +29,7 @@ __all__ = ["RemoteKVMapping"]
 _MISSING: Final = object()
 
 
-class RemoteKVMapping(Showing, Following, MutableMapping[str, Any]):
+class RemoteKVMapping(Showing, Following, Protecting, MutableMapping[str, Any]):
     """A dictionary whose items live in a store that others may use at the same time.
 
     Behaves as a dict: every operation of one is here and gives the same results. The differences
@@ -59,6 +60,8 @@ class RemoteKVMapping(Showing, Following, MutableMapping[str, Any]):
     on_outage : {"fail", "continue"}
         What a write does when the store is away: raise, or, with a replica, wait in this process
         until it is back. See :doc:`/explanations/outages`.
+    protected : iterable of str
+        Keys that this mapping changes only in a block of `unlocked`; others may change them.
 
     Raises
     ------
@@ -68,6 +71,8 @@ class RemoteKVMapping(Showing, Following, MutableMapping[str, Any]):
         By any writing operation: the store did not answer; it may or may not have been written.
     EncodeError
         By any writing operation: a key or value cannot be stored; nothing was written.
+    ProtectedError
+        By any writing operation: it would change a protected key; nothing was written.
     DecodeError
         By reading an item: what is stored there is not a value.
     ClosedError
@@ -108,13 +113,15 @@ class RemoteKVMapping(Showing, Following, MutableMapping[str, Any]):
         reads: str = "server",
         timeout: float = 5.0,
         on_outage: str = "fail",
+        protected: Iterable[str] = (),
     ) -> None:
         if not isinstance(backend, Backend):
             raise TypeError(
                 f"backend must be a Backend, such as SQLiteBackend(path), not "
                 f"{type(backend).__name__}; open_mapping() takes a URL"
             )
-        self._options = Options(json_encoder, json_decoder, reads, timeout, on_outage)
+        keys = protected_keys(protected)
+        self._options = Options(json_encoder, json_decoder, reads, timeout, on_outage, keys)
         self._scope = Scope(
             backend,
             KeySpace(entry_point, sep),
@@ -122,6 +129,7 @@ class RemoteKVMapping(Showing, Following, MutableMapping[str, Any]):
             float(timeout),
             local=reads == "replica",
             holds_back=on_outage == "continue",
+            protected=keys,
         )
         self._subscriptions = Subscriptions(self._scope)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -21,6 +21,7 @@ from kv_dict.errors import (
 from kv_dict.keys import KeySpace
 from kv_dict.locks import Turn
 from kv_dict.mapping.pins import NO_PIN, pin, pinned, pinned_keys, unpin
+from kv_dict.mapping.protection import Protection
 from kv_dict.mapping.retry import attempts
 from kv_dict.mapping.stored import Stored, group
 from kv_dict.model import ABSENT, Delete, DeletePrefix, Entry, Operation, Put, Revision
@@ -68,6 +69,8 @@ class Scope:
         Seconds for each operation that is not given its own.
     holds_back : bool
         Whether a write that the store cannot be asked for waits until it is back.
+    protected : iterable of str
+        The keys that nothing changes unless they are unlocked.
 
     Attributes
     ----------
@@ -86,11 +89,13 @@ class Scope:
         *,
         local: bool = False,
         holds_back: bool = False,
+        protected: Iterable[str] = (),
     ) -> None:
         self.backend = backend
         self.space = space
         self.codec = codec
         self.timeout = timeout
+        self.protection = Protection(protected, space)
         self.closed = False
         self._turns: dict[str, Turn] = {}
         self._face = face_of(backend)
@@ -294,8 +299,12 @@ class Scope:
     def commit(
         self, operations: Sequence[Operation], timeout: float | None = None
     ) -> tuple[Revision | None, ...]:
-        """Commit to the backend, and tell the replica. What is pinned of it is so no longer."""
+        """Commit to the backend, and tell the replica. What is pinned of it is so no longer.
+
+        ProtectedError if it would change a key that is locked.
+        """
         self.check_open()
+        self.protection.check(operations)
         for key in pinned_keys(self):
             if any(
                 self.space.first(operation.key) == key

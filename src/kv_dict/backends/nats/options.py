@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, unquote, urlsplit
 
+from kv_dict.credentials import read_password
 from kv_dict.errors import ConfigurationError
 
 __all__ = ["Options"]
@@ -125,7 +126,7 @@ class Options:
             arguments["user"] = self.user
             arguments["password"] = self.password
             if self.password_file:
-                arguments["password"] = _text(self.password_file, "password_file").split("\n")[0]
+                arguments["password"] = read_password(self.password_file)
         if self.token is not None:
             arguments["token"] = self.token
         if self.credentials_file is not None:

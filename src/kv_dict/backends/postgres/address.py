@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
+from kv_dict.credentials import read_password
 from kv_dict.errors import ConfigurationError
 
 __all__ = ["Address"]
@@ -47,7 +48,7 @@ class Address:
     password : str or None
         What the DSN said.
     password_file : Path or None
-        A file whose content is the password, read anew for each connection.
+        A file whose first line is the password, read anew for each connection.
     """
 
     login: str
@@ -126,15 +127,9 @@ class Address:
         return found
 
     def read_password(self) -> str:
-        """Return the content of `password_file`, without the end of its line."""
+        """Return the password that `password_file` holds."""
         assert self.password_file is not None  # noqa: S101 - the caller looked
-        try:
-            return self.password_file.read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is not UTF-8"
-            raise ConfigurationError(
-                f"password_file {self.password_file} cannot be read ({reason})"
-            ) from None
+        return read_password(self.password_file)
 
     def _dsn(self, hosts: str, more: dict[str, str]) -> str:
         query = urlencode(more, quote_via=quote)

@@ -6,6 +6,7 @@ import ssl
 from pathlib import Path
 from typing import Any
 
+from kv_dict.credentials import read_password
 from kv_dict.errors import ConfigurationError, KVDictError, Unavailable
 
 __all__ = ["Address", "Opener", "driver", "login"]
@@ -137,24 +138,13 @@ def driver() -> Any:
     return redis
 
 
-def login(user: str, secret: str | Path) -> Any:
+def login(user: str, secret: str | Path, option: str = "password_file") -> Any:
     """Return what tells the driver user and password; a file is read anew for each connection."""
     from redis.credentials import CredentialProvider  # noqa: PLC0415 - when the driver is there
 
     class Login(CredentialProvider):
         def get_credentials(self) -> tuple[str] | tuple[str, str]:
-            password = secret if isinstance(secret, str) else _first_line(secret)
+            password = secret if isinstance(secret, str) else read_password(secret, option)
             return (user, password) if user else (password,)
 
     return Login()
-
-
-def _first_line(path: Path) -> str:
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise ConfigurationError(f"password_file={path}: {error.strerror}") from None
-    password = text.partition("\n")[0].rstrip("\r")
-    if not password:
-        raise ConfigurationError(f"password_file={path}: its first line is empty")
-    return password

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 from kv_dict.backends.redis.opening import Address, Opener, driver, login
 from kv_dict.backends.redis.routes import Cluster, Direct, OfMaster, Route
+from kv_dict.credentials import Secret
 from kv_dict.errors import ConfigurationError
 
 __all__ = ["Settings", "bracketed"]
@@ -41,7 +41,7 @@ class Settings:
 
     def __init__(self, route: Route, *, exact: str | None = None) -> None:
         self.route = route
-        self._exact = None if exact is None else _Secret(exact)
+        self._exact = None if exact is None else Secret(exact)
 
     @property
     def url(self) -> str:
@@ -74,16 +74,6 @@ class Settings:
                 "URL"
             )
         return self._exact.reveal()
-
-
-class _Secret:
-    """Text that `repr` does not show: not in a debugger's list of variables either."""
-
-    def __init__(self, text: str) -> None:
-        self.reveal: Callable[[], str] = lambda: text
-
-    def __repr__(self) -> str:
-        return "***"
 
 
 def _route(parts: SplitResult, options: dict[str, str]) -> Route:
@@ -142,7 +132,9 @@ def _route(parts: SplitResult, options: dict[str, str]) -> Route:
         return Direct(url, opener, replicas)
     if "sentinel_password_file" in options:
         file = Path(options["sentinel_password_file"]).absolute()
-        of_sentinels["credential_provider"] = login(options.get("sentinel_user", ""), file)
+        of_sentinels["credential_provider"] = login(
+            options.get("sentinel_user", ""), file, "sentinel_password_file"
+        )
     elif "sentinel_user" in options:
         raise ConfigurationError(f"{scheme}://: sentinel_user= needs sentinel_password_file=")
     name = unquote(next(filter(None, parts.path.split("/"))))
