@@ -9,6 +9,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Any, Final
 
+from kv_dict.backend import StoreMissing
 from kv_dict.backends.nats.connection import Connection
 from kv_dict.errors import ConfigurationError, KVDictError, Unavailable, Unsupported
 
@@ -138,7 +139,7 @@ class Bucket:
         connection.cached = None
         if not self.wanted.create:
             server = shlex.quote(self._where.partition("/?")[0])
-            raise ConfigurationError(
+            raise StoreMissing(
                 f"there is no bucket {self.name!r} on {self._where}. Make it once: nats kv add "
                 f"{self.name} --history=8 --server {server} && nats stream edit {self.stream} "
                 f"--allow-batch --force --server {server} (add --replicas=3 on a cluster); or "

@@ -82,6 +82,10 @@ class Store(SynchronousFace):
         entries = self._reading(timeout, lambda session, by: session.snapshot(prefix, by))
         return Snapshot(tuple(entries))
 
+    def foreign_keys(self, prefix: str, *, timeout: float) -> dict[str, str]:
+        """See `RedisBackend.foreign_keys`."""
+        return self._reading(timeout, lambda session, by: session.foreign_keys(prefix, by))
+
     def ping(self, *, timeout: float) -> None:
         self._reading(timeout, lambda session, by: session.ask(by, b"PING"))
 
