@@ -26,9 +26,7 @@ _WIDTH: Final = 60
 @click.option("--entry-point", metavar="NAME", help="In that store.  [default: md]")
 @click.option("--from", "kind", type=click.Choice(KINDS), help="What the source is, if asked.")
 @click.option("--from-entry-point", metavar="NAME", help="Of a kv-dict source.  [default: md]")
-@click.option(
-    "--from-separator", metavar="TEXT", default=":", help="Of its keys.", show_default=True
-)
+@click.option("--from-separator", metavar="TEXT", help="Of its keys.  [default: :]")
 @click.option("--all-entry-points", is_flag=True, help="All of a kv-dict source, names kept.")
 @click.option("--dry-run", is_flag=True, help="Tell what would be done; write nothing.")
 @click.option("--overwrite", "existing", flag_value="overwrite", help="Replace other values there.")
@@ -49,7 +47,7 @@ def migrate(
     entry_point: str | None,
     kind: str | None,
     from_entry_point: str | None,
-    from_separator: str,
+    from_separator: str | None,
     all_entry_points: bool,
     dry_run: bool,
     existing: str | None,

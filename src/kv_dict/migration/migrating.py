@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -117,14 +118,14 @@ class Migration:
             return EncodeError(
                 f"{len(plan.unusable)} of {plan.read} items cannot be stored, and nothing was "
                 f"written: {reasons}{_more(plan.unusable)}. Put them right, or leave them out with "
-                "--skip-unusable (skip_unusable=True)"
+                "--skip-unusable"
             )
         if plan.change and self._existing == "refuse":
             keys = list(plan.change)
             return ConflictError(
                 f"{len(keys)} items are in the destination with another value, and nothing was "
                 f"written: {', '.join(map(repr, keys[:_SHOWN]))}{_more(keys)}. Say what shall be: "
-                "--overwrite or --keep-existing (existing='overwrite' or 'keep')",
+                "--overwrite or --keep-existing",
                 [self.destination.space.spell(key) for key in keys],
             )
         return None
@@ -215,12 +216,12 @@ class Migration:
 
 
 def prepare(
-    source: str,
+    source: str | os.PathLike[str],
     to: str,
     *,
     kind: str | None = None,
     from_entry_point: str | None = None,
-    from_separator: str = ":",
+    from_separator: str | None = None,
     all_entry_points: bool = False,
     entry_point: str | None = None,
     existing: str = "refuse",
@@ -240,7 +241,7 @@ def prepare(
         source,
         kind,
         entry_point=from_entry_point,
-        sep=from_separator,
+        separator=from_separator,
         everything=all_entry_points,
     )
     destination = Place.of(to, entry_point, everything=all_entry_points)
@@ -263,12 +264,12 @@ def prepare(
 
 
 def migrate(
-    source: str,
+    source: str | os.PathLike[str],
     to: str,
     *,
     kind: str | None = None,
     from_entry_point: str | None = None,
-    from_separator: str = ":",
+    from_separator: str | None = None,
     all_entry_points: bool = False,
     entry_point: str | None = None,
     existing: str = "refuse",
@@ -283,7 +284,7 @@ def migrate(
 
     Parameters
     ----------
-    source : str
+    source : str or os.PathLike
         ``redis://host:6379/0?prefix=xas-`` (redis-json-dict), the URL of a store of kv-dict 0.1 or
         later, the folder of a bluesky ``PersistentDict``, or a file: of apstools' ``StoredDict``,
         other YAML, JSON.
@@ -292,7 +293,8 @@ def migrate(
     kind : str, optional
         Of the source, where that is not clear: one of `KINDS`.
     from_entry_point, from_separator : str, optional
-        Of a source that is a store of kv-dict: ``"md"`` and ``":"``.
+        Of a source that is a store of kv-dict: ``KV_DICT_ENTRY_POINT`` or
+        ``"md"``, and ``":"``.
     all_entry_points : bool
         Copy every stored key of such a source as it is.
     entry_point : str, optional

@@ -16,7 +16,7 @@ from kv_dict.keys import KeySpace
 from kv_dict.mapping import RemoteKVMapping
 from kv_dict.model import Snapshot
 from kv_dict.portal import face_of
-from kv_dict.profiles import DEFAULT_ENTRY_POINT, open_mapping
+from kv_dict.profiles import DEFAULT_ENTRY_POINT
 
 __all__ = ["Place", "is_url"]
 
@@ -67,8 +67,8 @@ class Place:
         cls,
         target: str,
         entry_point: str | None = None,
+        separator: str | None = None,
         *,
-        sep: str | None = ":",
         everything: bool = False,
     ) -> Place:
         """Return the place of an entry point, or of everything in the store.
@@ -79,14 +79,20 @@ class Place:
             A URL.
         entry_point : str, optional
             Without one ``KV_DICT_ENTRY_POINT``, or ``"md"``.
-        sep : str or None
-            Between entry point and key; None for flat keys.
+        separator : str, optional
+            Between entry point and key; a colon if nothing is said.
         everything : bool
             Each stored key of the store as it is, whatever its entry point.
         """
-        url, entry_point = _named(target, entry_point)
+        named = _named(target, entry_point)
+        if everything:
+            return cls.at(named.url, KeySpace("", None))
+        return cls.at(named.url, KeySpace(named.entry_point, separator or named.separator))
+
+    @classmethod
+    def at(cls, url: str, space: KeySpace) -> Place:
+        """Return the place of certain keys in the store that a URL names."""
         plain, making = _without_making(url)
-        space = KeySpace("", None) if everything else KeySpace(entry_point, sep)
         return cls(url, space, open_backend(plain), making or url.startswith("sqlite:"))
 
     def __str__(self) -> str:
@@ -116,6 +122,8 @@ class Place:
         if self.file is not None:
             from kv_dict.backends.sqlite import peek  # noqa: PLC0415 - with its driver
 
+            if not self.file.parent.is_dir():
+                raise ConfigurationError(f"there is no folder {self.file.parent}")
             if not self.file.exists():
                 raise StoreMissing(f"there is no file {self.file}")
             return peek(self.file, prefix, timeout=timeout)
@@ -140,9 +148,20 @@ class Place:
 
     def open(self, *, timeout: float) -> RemoteKVMapping:
         """Return a new mapping to write to; the store is made if it may be."""
-        entry_point, sep = self.space.entry_point, self.space.sep
-        with open_mapping(self.url, entry_point=entry_point or None, reads="server") as found:
-            return RemoteKVMapping(found.backend, entry_point, sep, timeout=timeout)
+        backend = open_backend(self.url)
+        md = RemoteKVMapping(backend, self.space.entry_point, self.space.sep, timeout=timeout)
+        try:
+            face_of(backend).ping(timeout=min(_SOON, timeout))
+        except BaseException:
+            md.close()
+            raise
+        return md
+
+    def is_within(self, path: Path) -> bool:
+        """Return whether the store is a file that is `path`, or in that folder."""
+        if self.file is None:
+            return False
+        return Path(os.path.realpath(self.file)).is_relative_to(os.path.realpath(path))
 
     def overlaps(self, other: Place) -> bool:
         """Return whether some key could belong to both, as far as the addresses tell."""
@@ -155,20 +174,28 @@ class Place:
         return mine[1:] == its[1:] and not mine[0].isdisjoint(its[0])
 
 
-def _named(target: str, entry_point: str | None) -> tuple[str, str]:
-    """Return the URL and the entry point that a user's words mean."""
+class _Named(NamedTuple):
+    """What a user's words for a store mean."""
+
+    url: str
+    entry_point: str
+    separator: str | None
+
+
+def _named(target: str, entry_point: str | None) -> _Named:
     if not isinstance(target, str):
         raise TypeError(f"a store is named by a URL, not by {type(target).__name__}")
     if not is_url(target):
+        what = target.partition(":")[0] + "://..." if "://" in target else repr(target)  # no secret
         raise ConfigurationError(
-            f"{target!r} is not the URL of a store, such as sqlite:///path/to/file.db or "
+            f"{what} is not the URL of a store, such as sqlite:///path/to/file.db or "
             "redis://host:6379/0"
         )
     if target.startswith("memory:"):
-        raise ConfigurationError("memory:// is a new, empty store that ends with this process")
+        raise ConfigurationError(f"{target} is a new, empty store that ends with this process")
     if entry_point is None:
         entry_point = os.environ.get("KV_DICT_ENTRY_POINT") or DEFAULT_ENTRY_POINT
-    return target, entry_point
+    return _Named(target, entry_point, ":")
 
 
 def _without_making(url: str) -> tuple[str, bool]:
@@ -185,7 +212,7 @@ def _without_making(url: str) -> tuple[str, bool]:
 def _same(one: Path, other: Path) -> bool:
     if one.exists() and other.exists():
         return one.samefile(other)
-    return one.resolve() == other.resolve()
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 class _Address(NamedTuple):

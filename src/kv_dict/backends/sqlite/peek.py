@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from kv_dict.backend import StoreMissing
 from kv_dict.backends.sqlite.file import explain
 from kv_dict.backends.sqlite.schema import APPLICATION_ID
 from kv_dict.backends.sqlite.store import entries_of, key_range
@@ -38,7 +39,7 @@ def peek(path: Path, prefix: str, *, timeout: float) -> Snapshot:
     Raises
     ------
     ConfigurationError
-        There is no such file, or it is not a store of kv_dict.
+        There is no such file, it is empty (`StoreMissing`), or not a store of kv_dict.
     Unavailable
         It cannot be read now.
     """
@@ -63,6 +64,9 @@ def _read(uri: str, path: Path, prefix: str, timeout: float) -> Snapshot:
     try:
         connection.execute("BEGIN")
         (kind,) = connection.execute("PRAGMA application_id").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        if kind == tables == 0:
+            raise StoreMissing(f"{path} is empty")
         if kind != APPLICATION_ID:
             raise ConfigurationError(f"{path} is not a store of kv-dict; nothing in it was changed")
         rows: list[Any] = connection.execute(

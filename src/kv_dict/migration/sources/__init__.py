@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Final
 
@@ -35,22 +36,22 @@ _SQLITE: Final = b"SQLite format 3\0"
 
 
 def open_source(
-    target: str,
+    target: str | os.PathLike[str],
     kind: str | None = None,
     *,
     entry_point: str | None = None,
-    sep: str = ":",
+    separator: str | None = None,
     everything: bool = False,
 ) -> Source:
     """Return the source that `target` names; nothing is read yet.
 
     Parameters
     ----------
-    target : str
+    target : str or os.PathLike
         The URL of a store, or a file or folder.
     kind : str, optional
         One of `KINDS`; found out where it is clear.
-    entry_point, sep, everything
+    entry_point, separator, everything
         Of a store of kv-dict: as for `Place.of`.
 
     Raises
@@ -58,33 +59,29 @@ def open_source(
     ConfigurationError
         There is no such thing, its kind is not clear, or the arguments do not fit together.
     """
+    target = os.fspath(target)
+    if not isinstance(target, str):
+        raise TypeError(f"a source is a URL or a path, not {type(target).__name__}")
     if kind is not None and kind not in KINDS:
         raise ConfigurationError(f"no kind of source is called {kind!r}: {', '.join(KINDS)}")
-    if not is_url(target):
-        url = _url_of_file(target, kind)
-        if url is None:
-            found = kind or _kind_of_file(target)
-            _refuse_scope(found, entry_point, everything)
-            return _OF_FILES[found](Path(target))
-        target = url
     scoped = entry_point is not None or everything
-    kind = kind or _kind_of_store(target, scoped=scoped)
-    if kind == RedisJSONDictSource.kind:
-        _refuse_scope(kind, entry_point, everything)
-        return RedisJSONDictSource(target)
-    if kind in _OF_FILES:
-        raise ConfigurationError(f"--from {kind} is for a file or folder, and this is a URL")
-    place = Place.of(target, entry_point, sep=sep, everything=everything)
-    KVStore.refuse_making(place, target)
-    return KVStore(place)
-
-
-def _refuse_scope(kind: str, entry_point: str | None, everything: bool) -> None:
-    if entry_point is not None or everything:
+    if not is_url(target) and kind in (None, KVStore.kind):
+        target = _url_of_file(target) or target
+    if kind is None:
+        kind = _kind_of_store(target, scoped) if is_url(target) else _kind_of_file(target)
+    if kind == KVStore.kind:
+        place = Place.of(target, entry_point, separator, everything=everything)
+        return KVStore(place)
+    if scoped:
         raise ConfigurationError(f"only a store of kv-dict has entry points; this is {kind}")
+    if kind == RedisJSONDictSource.kind:
+        return RedisJSONDictSource(target)
+    if is_url(target):
+        raise ConfigurationError(f"--from {kind} is for a file or folder, and this is a URL")
+    return _OF_FILES[kind](Path(target))
 
 
-def _kind_of_store(url: str, *, scoped: bool) -> str:
+def _kind_of_store(url: str, scoped: bool) -> str:
     if not url.startswith(("redis", "unix:")):
         return KVStore.kind
     if prefix_in(url) is not None and not scoped:
@@ -98,23 +95,20 @@ def _kind_of_store(url: str, *, scoped: bool) -> str:
     )
 
 
-def _url_of_file(target: str, kind: str | None) -> str | None:
+def _url_of_file(target: str) -> str | None:
     """Return the URL of a file that is a store, None if `target` is none."""
-    path = Path(target)
-    if kind not in (None, KVStore.kind) or not _beginning(path).startswith(_SQLITE):
-        if kind in (KVStore.kind, RedisJSONDictSource.kind):
-            raise ConfigurationError(
-                f"--from {kind} needs the URL of a store, such as redis://host:6379/0, and "
-                f"{target!r} is none"
-            )
+    if not _beginning(Path(target)).startswith(_SQLITE):
         return None
     from kv_dict.backends.sqlite import SQLiteBackend  # noqa: PLC0415 - with its driver
 
-    return SQLiteBackend(path).url
+    return SQLiteBackend(target).url
 
 
 def _kind_of_file(target: str) -> str:
     path = Path(target)
+    if "://" in target:  # not shown: there may be a password in it
+        scheme = target.partition(":")[0]
+        raise ConfigurationError(f"no store's URL begins with {scheme!r}: redis://host:6379/0, ...")
     try:
         if path.is_dir():
             return PersistentDictSource.kind

@@ -33,7 +33,7 @@ class JSONFile(Source):
         return str(self.path)
 
     def holds(self, destination: Place) -> bool:
-        return destination.file is not None and destination.file.resolve() == self.path.resolve()
+        return destination.is_within(self.path)
 
     def read(self, progress: Progress, *, timeout: float) -> Reading:
         found = self._parse(bytes_of(self.path))

@@ -28,6 +28,11 @@ class KVStore(Source):
     kind = "kv-dict"
 
     def __init__(self, place: Place) -> None:
+        if place.making and not place.file:
+            raise ConfigurationError(
+                f"{place.backend.url}: a source is only read; leave create_table and create_bucket "
+                "out of its URL"
+            )
         self.place = place
 
     @property
@@ -67,12 +72,3 @@ class KVStore(Source):
 
     def holds(self, destination: Place) -> bool:
         return self.place.overlaps(destination)
-
-    @staticmethod
-    def refuse_making(place: Place, target: str) -> None:
-        """Raise ConfigurationError if opening it would change it."""
-        if place.making and not place.file:
-            raise ConfigurationError(
-                f"{place.backend.url}: a source is only read; leave create_table and create_bucket "
-                "out of its URL"
-            )

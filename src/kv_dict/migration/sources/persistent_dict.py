@@ -44,8 +44,7 @@ class PersistentDictSource(Source):
         return str(self.folder)
 
     def holds(self, destination: Place) -> bool:
-        file = destination.file
-        return file is not None and file.resolve().is_relative_to(self.folder.resolve())
+        return destination.is_within(self.folder)
 
     def read(self, progress: Progress, *, timeout: float) -> Reading:
         before = self._files()

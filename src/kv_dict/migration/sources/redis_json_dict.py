@@ -7,6 +7,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlencode
 
 from kv_dict.errors import ConfigurationError
+from kv_dict.keys import KeySpace
 from kv_dict.migration.places import Place
 from kv_dict.migration.sources.kv_store import KVStore
 from kv_dict.migration.sources.source import Reading
@@ -28,6 +29,8 @@ class RedisJSONDictSource(KVStore):
     kind = "redis-json-dict"
 
     def __init__(self, url: str) -> None:
+        if not url.startswith(("redis", "unix:")):
+            raise ConfigurationError("redis-json-dict keeps its keys in Redis: redis://host:6379/0")
         prefix = prefix_in(url)
         if prefix is None:
             raise ConfigurationError(
@@ -37,7 +40,7 @@ class RedisJSONDictSource(KVStore):
         base, _, query = url.partition("?")
         rest = [(name, text) for name, text in parse_qsl(query, True) if name != "prefix"]
         plain = base + (f"?{urlencode(rest, quote_via=quote)}" if rest else "")
-        super().__init__(Place.of(plain, prefix, sep=None))
+        super().__init__(Place.at(plain, KeySpace(prefix, None)))
 
     def _read(self, timeout: float) -> Reading:
         reading = super()._read(timeout)

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any, Final
 
+from kv_dict.codec.tags import MARK, restore
 from kv_dict.errors import ConfigurationError, DecodeError
 from kv_dict.migration.places import Place
 from kv_dict.migration.sources.source import (
@@ -56,14 +57,15 @@ class YAMLFile(Source):
         return str(self.path)
 
     def holds(self, destination: Place) -> bool:
-        return destination.file is not None and destination.file.resolve() == self.path.resolve()
+        return destination.is_within(self.path)
 
     def read(self, progress: Progress, *, timeout: float) -> Reading:
         yaml = _yaml()
         failures = (yaml.YAMLError, *_FAILURES)
         reading = Reading()
         try:
-            loader = _loader(yaml)(bytes_of(self.path))
+            data = bytes_of(self.path)
+            loader = _loader(yaml)(data)
             root = loader.get_single_node()
             if root is None:
                 return reading
@@ -74,6 +76,7 @@ class YAMLFile(Source):
             raise DecodeError(f"{self.path} is nested too deeply to be read") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise DecodeError(f"{self.path} is not YAML: {_told(error)}") from None
+        tagged = MARK.encode() in data
         sizes: dict[int, float] = {}
         for done, (key_node, value_node) in enumerate(root.value):
             progress("reading", done, len(root.value))
@@ -85,7 +88,8 @@ class YAMLFile(Source):
                     raise DecodeError(f"line {line}: the key is given twice")
                 if _size(value_node, sizes) > _MOST_VALUES:
                     raise DecodeError(f"line {line}: it contains itself, or expands to too much")
-                reading.items[key] = loader.construct_object(value_node, deep=True)
+                value = loader.construct_object(value_node, deep=True)
+                reading.items[key] = restore(value, f"md[{key!r}]") if tagged else value
             except failures as error:
                 shown = key if isinstance(key, str) else repr(key)
                 reading.unusable.append(Unusable(shown, _told(error)))
