@@ -374,9 +374,7 @@ def test_files_that_cannot_be_read(
 
 @pytest.mark.parametrize("kind", ["persistent-dict", "stored-dict", "yaml", "json", None])
 @pytest.mark.parametrize("what", ["missing", "loop", "other", "device"])
-def test_sources_that_are_not_there(
-    tmp_path: Path, url: str, kind: str | None, what: str
-) -> None:
+def test_sources_that_are_not_there(tmp_path: Path, url: str, kind: str | None, what: str) -> None:
     path = tmp_path / "source"
     if what == "loop":
         path.symlink_to(path)

@@ -171,7 +171,10 @@ class Place:
         if self.file is not None or other.file is not None:
             return self.file is not None and other.file is not None and _same(self.file, other.file)
         mine, its = _address(self.url), _address(other.url)
-        return mine[1:] == its[1:] and not mine[0].isdisjoint(its[0])
+        return mine[1:] == its[1:] and (
+            not mine.servers.isdisjoint(its.servers)
+            or not _resolved(mine.servers).isdisjoint(_resolved(its.servers))
+        )
 
 
 class _Named(NamedTuple):
@@ -235,7 +238,7 @@ def _address(url: str) -> _Address:
         host, colon, port = server.rpartition(":")
         if not colon or not port.isdigit():
             host, port = server, default_port
-        servers |= {(address, port) for address in _resolved(host.strip("[]"))}
+        servers.add((host.strip("[]").lower() or "localhost", port))
     return _Address(
         frozenset(servers),
         family,
@@ -244,11 +247,16 @@ def _address(url: str) -> _Address:
     )
 
 
-def _resolved(host: str) -> set[str]:
-    """Return the addresses of a host; one for all the addresses of this computer."""
-    try:
-        found = socket.getaddrinfo(host or "localhost", None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):  # then nothing can be read from there either
-        return {host}
-    addresses = {str(entry[4][0]) for entry in found}
-    return {"localhost"} if addresses & {"127.0.0.1", "::1"} else addresses
+def _resolved(servers: frozenset[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Return the servers by their addresses; this computer has one, whatever it is called."""
+    addresses = set()
+    for host, port in servers:
+        try:
+            found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):  # then nothing can be read from there either
+            continue
+        of_host = {str(entry[4][0]) for entry in found}
+        if of_host & {"127.0.0.1", "::1"}:
+            of_host = {"localhost"}
+        addresses |= {(address, port) for address in of_host}
+    return addresses

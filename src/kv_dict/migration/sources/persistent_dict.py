@@ -47,6 +47,7 @@ class PersistentDictSource(Source):
         return destination.is_within(self.folder)
 
     def read(self, progress: Progress, *, timeout: float) -> Reading:
+        msgpack = _msgpack()
         before = self._files()
         reading = Reading()
         reading.notes.append(
@@ -62,7 +63,7 @@ class PersistentDictSource(Source):
                 continue
             (path,) = files
             try:
-                reading.items[key] = _decode(bytes_of(path))
+                reading.items[key] = _decode(msgpack, bytes_of(path))
             except (DecodeError, ConfigurationError) as error:
                 reading.unusable.append(Unusable(key, f"{path}: {error}"))
         progress("reading", len(before), len(before))
@@ -99,17 +100,22 @@ def _is_count(number: str) -> bool:
     return number == "" or (number.isascii() and number.isdigit())
 
 
-def _decode(data: bytes) -> Any:
+def _msgpack() -> Any:
     try:
         import msgpack  # noqa: PLC0415 - nothing else needs it
     except ModuleNotFoundError:
         raise ConfigurationError(
-            "reading a PersistentDict needs msgpack: pip install 'kv-dict[bluesky]'"
+            "reading a PersistentDict needs msgpack, which is not installed: "
+            "pip install 'kv-dict[bluesky]'"
         ) from None
+    return msgpack
+
+
+def _decode(msgpack: Any, data: bytes) -> Any:
     try:
         return msgpack.unpackb(data, object_hook=_restore, raw=False, strict_map_key=False)
     except ModuleNotFoundError as error:
-        raise ConfigurationError(
+        raise DecodeError(
             f"it holds an array, and reading that needs {error.name}: pip install numpy"
         ) from None
     except Exception as error:  # noqa: BLE001 - msgpack raises its own and all kinds of built-in ones
