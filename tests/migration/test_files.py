@@ -150,20 +150,21 @@ def test_damage_in_a_folder_is_told_by_file(
     (folder / "twice#5").write_bytes(msgpack.packb(2))
     (folder / "numbers#6").write_bytes(msgpack.packb({1: 2}))
     (folder / "deep#7").write_bytes(b"\x91" * 100_000 + b"\x01")
+    (folder / "nested#9").write_bytes(b"\x91" * 1000 + b"\x01")
     (folder / "bad-array#8").write_bytes(
         msgpack.packb({b"nd": True, b"type": "<f8", b"kind": b"", b"shape": [9], b"data": b"x"})
     )
     unchanged(folder)
     migration = prepare(folder, url)
     told = {item.key: item.reason for item in migration.plan.unusable}
-    assert told.keys() == {"cut", "empty", "twice", "numbers", "deep", "bad-array"}
+    assert told.keys() == {"cut", "empty", "twice", "numbers", "deep", "nested", "bad-array"}
     assert "cut#2" in told["cut"]
     assert "twice#4" in told["twice"]
     assert "twice#5" in told["twice"]
     assert "its key 1 is of type int" in told["numbers"]
-    with pytest.raises(EncodeError, match="6 of 7 items cannot be stored"):
+    with pytest.raises(EncodeError, match="7 of 8 items cannot be stored"):
         migration.run()
-    assert migration.report == Report(read=7, refused=6)
+    assert migration.report == Report(read=8, refused=7)
     assert not Path(url.removeprefix("sqlite://")).exists()
     assert migrate(folder, url, skip_unusable=True).written == 1
     assert destination() == {"good": 1}

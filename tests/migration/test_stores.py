@@ -139,6 +139,19 @@ def test_keys_of_other_programs_are_told_each_time(
     assert redis_state() == before
 
 
+def test_a_key_of_another_program_in_the_destination(
+    client: redis.Redis, redis_url: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "md.json"
+    path.write_text('{"queue": 1, "free": 2}')
+    client.rpush("md:queue", "x")
+    (item,) = prepare(path, redis_url, existing="overwrite").plan.unusable
+    assert item == ("queue", "md['queue'] has no room: in the destination it is a list of another "
+                    "program, not a string")  # fmt: skip
+    assert migrate(path, redis_url, skip_unusable=True).written == 1
+    assert client.lrange("md:queue", 0, -1) == [b"x"]
+
+
 def test_a_prefix_is_needed_and_may_be_empty(
     client: redis.Redis, redis_url: str, url: str, destination: Read
 ) -> None:

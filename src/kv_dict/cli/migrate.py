@@ -35,7 +35,7 @@ _WIDTH: Final = 60
 @click.option(
     "--timeout",
     metavar="SECONDS",
-    type=click.FloatRange(0, min_open=True),
+    type=click.FloatRange(0, 86_400, min_open=True),
     default=TIMEOUT,
     show_default=True,
     help="For each operation of a store.",

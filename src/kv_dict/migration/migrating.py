@@ -27,6 +27,7 @@ __all__ = ["EXISTING", "TIMEOUT", "Migration", "Report", "migrate", "prepare"]
 
 EXISTING: Final = ("refuse", "overwrite", "keep")
 TIMEOUT: Final = 30.0
+_LONGEST_TIMEOUT: Final = 86_400
 _SHOWN: Final = 5
 
 
@@ -123,9 +124,9 @@ class Migration:
         if plan.change and self._existing == "refuse":
             keys = list(plan.change)
             return ConflictError(
-                f"{len(keys)} items are in the destination with another value, and nothing was "
-                f"written: {', '.join(map(repr, keys[:_SHOWN]))}{_more(keys)}. Say what shall be: "
-                "--overwrite or --keep-existing",
+                f"the destination has another value of {', '.join(map(repr, keys[:_SHOWN]))}"
+                f"{_more(keys)}, and nothing was written. Say what shall be: --overwrite or "
+                "--keep-existing",
                 [self.destination.space.spell(key) for key in keys],
             )
         return None
@@ -235,6 +236,8 @@ def prepare(
     """
     if existing not in EXISTING:
         raise ConfigurationError(f"existing={existing!r}: one of {', '.join(EXISTING)}")
+    if not 0 < timeout <= _LONGEST_TIMEOUT:
+        raise ConfigurationError(f"timeout={timeout!r}: seconds, above 0, up to a day")
     if all_entry_points and (entry_point is not None or from_entry_point is not None):
         raise ConfigurationError("either all entry points, each under its name, or one")
     origin = open_source(

@@ -97,7 +97,7 @@ class Plan:
 
 def make_plan(reading: Reading, place: Place, progress: Progress, *, timeout: float) -> Plan:
     """Return what would have to be done. The destination is looked at, and not changed."""
-    there = _there(place, timeout)
+    there, foreign = _there(place, timeout)
     plan = Plan(
         len(reading),
         unusable=list(reading.unusable),
@@ -109,8 +109,13 @@ def make_plan(reading: Reading, place: Place, progress: Progress, *, timeout: fl
         progress("comparing", done, len(reading.items))
         try:
             entry = _entry(key, value, place, there, longest)
+            if (what := foreign.get(place.space.spell(key))) is not None:
+                raise EncodeError(f"md[{key!r}] has no room: in the destination it is {what}")
         except (EncodeError, TypeError) as error:
             plan.unusable.append(Unusable(key if isinstance(key, str) else repr(key), str(error)))
+            continue
+        except RecursionError:
+            plan.unusable.append(Unusable(key, f"md[{key!r}] is nested too deeply"))
             continue
         for difference in differences(value, entry.value, f"md[{key!r}]"):
             before, after = kind_of(difference.left), kind_of(difference.right)
@@ -126,16 +131,18 @@ def make_plan(reading: Reading, place: Place, progress: Progress, *, timeout: fl
     return plan
 
 
-def _there(place: Place, timeout: float) -> dict[str, Stored]:
+def _there(place: Place, timeout: float) -> tuple[dict[str, Stored], dict[str, str]]:
+    """Return what the destination has of each key, and the stored keys that are no entries."""
     try:
         entries = place.look(timeout=timeout).entries
+        foreign = place.foreign_keys(timeout=timeout)
     except StoreMissing:
         if not place.making:
             raise
-        return {}
+        return {}, {}
     finally:
         place.close()
-    return {stored.key: stored for stored in group(entries, place.space, JSONCodec())}
+    return {stored.key: stored for stored in group(entries, place.space, JSONCodec())}, foreign
 
 
 def _entry(
