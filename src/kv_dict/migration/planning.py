@@ -108,9 +108,7 @@ def make_plan(reading: Reading, place: Place, progress: Progress, *, timeout: fl
     for done, (key, value) in enumerate(reading.items.items()):
         progress("comparing", done, len(reading.items))
         try:
-            entry = _entry(key, value, place, there, longest)
-            if (what := foreign.get(place.space.spell(key))) is not None:
-                raise EncodeError(f"md[{key!r}] has no room: in the destination it is {what}")
+            entry = _entry(key, value, place, there, foreign, longest)
         except (EncodeError, TypeError) as error:
             plan.unusable.append(Unusable(key if isinstance(key, str) else repr(key), str(error)))
             continue
@@ -146,10 +144,17 @@ def _there(place: Place, timeout: float) -> tuple[dict[str, Stored], dict[str, s
 
 
 def _entry(
-    key: Any, value: Any, place: Place, there: dict[str, Stored], longest: int | None
+    key: Any,
+    value: Any,
+    place: Place,
+    there: dict[str, Stored],
+    foreign: dict[str, str],
+    longest: int | None,
 ) -> Entry:
     check_key(key)
     where = place.space.spell(key)
+    if where in foreign:
+        raise EncodeError(f"md[{key!r}] has no room: in the destination it is {foreign[where]}")
     if longest is not None and len(where.encode()) > longest:
         raise EncodeError(
             f"the key {key[:40]!r}... is longer than the {longest} bytes that a key of this "
