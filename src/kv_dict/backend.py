@@ -27,6 +27,7 @@ __all__ = [
     "NO_HISTORY",
     "Backend",
     "Capabilities",
+    "StoreMissing",
     "SynchronousDriverBackend",
     "SynchronousFace",
     "check_history",
@@ -53,6 +54,10 @@ os.register_at_fork(
     after_in_parent=_retain_lock.release,
     after_in_child=_retain_lock.release,
 )
+
+
+class StoreMissing(ConfigurationError):
+    """There is no such table or bucket, and it was not to be made."""
 
 
 @dataclass(frozen=True, slots=True)

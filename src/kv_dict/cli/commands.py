@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import click
 
+from kv_dict.cli.migrate import migrate
 from kv_dict.cli.profile import profile
 from kv_dict.errors import ConfigurationError, KVDictError, OutcomeUnknown, Unavailable
 
@@ -55,6 +56,9 @@ class _Group(click.Group):
 @click.version_option(version("kv-dict"), prog_name="kv-dict")
 def cli() -> None:
     """Work with metadata that lives in a store and that every bluesky run carries."""
+
+
+cli.add_command(migrate)
 
 
 @cli.command()

@@ -89,6 +89,10 @@ class Profile:
         """What `open` puts into the mapping where it is missing: a copy."""
         return copy.deepcopy(dict(self._defaults))
 
+    def reveal_url(self) -> str:
+        """Return the URL with its secrets, for a program that opens it by itself."""
+        return self._address.reveal()
+
     def backend(self) -> Backend:
         """Return the store, not connected."""
         from kv_dict.backends import open_backend  # noqa: PLC0415 - a driver is imported when used
@@ -102,7 +106,7 @@ class Profile:
                     f"({error.strerror}); say where with KV_DICT_URL=sqlite:////some/folder/"
                     "metadata.db"
                 ) from None
-        return open_backend(self._address.reveal())
+        return open_backend(self.reveal_url())
 
     def open(self) -> RemoteKVMapping:
         """Return a mapping of it, connected, with the defaults in it.

@@ -9,6 +9,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Any, Final
 
+from kv_dict.backend import StoreMissing
 from kv_dict.backends.nats.connection import Connection
 from kv_dict.errors import ConfigurationError, KVDictError, Unavailable, Unsupported
 
@@ -184,7 +185,7 @@ class Bucket:
         connection.cached = None
         if not self.wanted.create:
             server = shlex.quote(self._where.partition("/?")[0])
-            raise ConfigurationError(
+            raise StoreMissing(
                 f"there is no bucket {self.name!r} on {self._where}. Make it once: nats kv add "
                 f"{self.name} --history={self.wanted.history or HISTORY} --server {server} && nats "
                 f"stream edit {self.stream} --allow-batch --force --server {server} (add "

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 import asyncpg
 
-from kv_dict.backend import Backend
+from kv_dict.backend import Backend, StoreMissing
 from kv_dict.backends.postgres.address import Address
 from kv_dict.backends.postgres.batch import Batch
 from kv_dict.backends.postgres.connections import (
@@ -213,7 +213,7 @@ class Store:
         finally:
             await pool.release(connection, healthy=healthy)
         if layout.shape is Shape.MISSING:
-            raise ConfigurationError(
+            raise StoreMissing(
                 f"{self._owner.url}: there is no table {layout.table}. Open it once with "
                 "create_table=True (?create_table=true), as a user that may create tables, or "
                 "have an operator run this SQL in one transaction:\n"

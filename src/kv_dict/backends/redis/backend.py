@@ -75,7 +75,7 @@ class RedisBackend(Backend):
     ) -> None:
         self._settings = Settings.of_url(url) if client is None else settings_of_client(client)
         route = self._settings.route
-        self._store: SynchronousFace = (
+        self._store: Store | ClusterStore = (
             ClusterStore(self, route) if isinstance(route, Cluster) else Store(self, route)
         )
         self._watches: set[Watch] = set()
@@ -118,6 +118,13 @@ class RedisBackend(Backend):
         import asyncio  # noqa: PLC0415
 
         await asyncio.to_thread(self._store.ping, timeout=timeout)
+
+    def foreign_keys(self, prefix: str, *, timeout: float) -> dict[str, str]:
+        """Return the keys under `prefix` that `snapshot` leaves out: lists, hashes, no text.
+
+        Each with what it is. Blocking; searches the whole database.
+        """
+        return self._store.foreign_keys(prefix, timeout=timeout)
 
     async def watch(self, prefix: str) -> AsyncGenerator[WatchEvent, None]:
         from kv_dict.backends.redis.watching import Watch  # noqa: PLC0415 - imports asyncio

@@ -52,6 +52,10 @@ class ClusterStore(SynchronousFace):
             return store.commit(operations, timeout=timeout)
         return ()
 
+    def foreign_keys(self, prefix: str, *, timeout: float) -> dict[str, str]:
+        """See `RedisBackend.foreign_keys`."""
+        return self._at(prefix).foreign_keys(prefix, timeout=timeout)
+
     def ping(self, *, timeout: float) -> None:
         self._owner.check_open()
         self._cluster.connect(timeout).disconnect()

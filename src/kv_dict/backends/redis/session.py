@@ -6,9 +6,9 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from kv_dict.backends.redis.index import Index, Refused, base_of
+from kv_dict.backends.redis.index import SCAN_COUNT, Index, Refused, base_of, escaped
 from kv_dict.backends.redis.link import Link
-from kv_dict.backends.redis.resp import ErrorReply
+from kv_dict.backends.redis.resp import ErrorReply, pack
 from kv_dict.backends.redis.routes import Route
 from kv_dict.errors import DecodeError
 from kv_dict.model import Entry
@@ -99,6 +99,29 @@ class Session:
         region.discard(missing)
         self._warn_of_other_types(missing, deadline)
         return [entry(key, found[key]) for key in keys if key in found]
+
+    def foreign_keys(self, prefix: str, deadline: float) -> dict[str, str]:
+        """Return the keys under `prefix` that hold no entry, each with what it is instead."""
+        foreign: dict[str, str] = {}
+        cursor: Any = b"0"
+        while True:
+            cursor, found = self.ask(
+                deadline, b"SCAN", cursor, b"MATCH", escaped(prefix), b"COUNT", SCAN_COUNT
+            )
+            self.link.send(b"".join(pack(b"TYPE", key) for key in found), deadline)
+            kinds = [self.link.receive(deadline) for _ in found]
+            for key, kind in zip(found, kinds, strict=True):
+                if type(kind) is ErrorReply:
+                    raise Refused(kind)
+                try:
+                    name = key.decode()
+                except UnicodeDecodeError:
+                    foreign[repr(key)] = "a key that is not text"
+                    continue
+                if kind not in (b"string", b"none"):
+                    foreign[name] = f"a {kind.decode()} of another program, not a string"
+            if cursor == b"0":
+                return foreign
 
     def _values(self, keys: Sequence[str], deadline: float) -> dict[str, bytes]:
         if not keys:

@@ -87,6 +87,10 @@ class Store(SynchronousFace):
         self._owner.check_open()
         raise Unsupported(f"{self._route.url}: Redis {NEVER_HISTORY}")
 
+    def foreign_keys(self, prefix: str, *, timeout: float) -> dict[str, str]:
+        """See `RedisBackend.foreign_keys`."""
+        return self._reading(timeout, lambda session, by: session.foreign_keys(prefix, by))
+
     def ping(self, *, timeout: float) -> None:
         self._reading(timeout, lambda session, by: session.ask(by, b"PING"))
 

@@ -1,0 +1,73 @@
+"""A JSON file: an object, each of whose members is an item."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kv_dict.codec.tags import restore
+from kv_dict.errors import DecodeError
+from kv_dict.migration.places import Place
+from kv_dict.migration.sources.source import Progress, Reading, Source, Unusable, bytes_of
+
+__all__ = ["JSONFile"]
+
+
+class JSONFile(Source):
+    """Plain JSON, and what kv_dict stores: numpy arrays, dates and others as tagged JSON.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    """
+
+    kind = "json"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    def holds(self, destination: Place) -> bool:
+        return destination.is_within(self.path)
+
+    def read(self, progress: Progress, *, timeout: float) -> Reading:
+        found = self._parse(bytes_of(self.path))
+        if not isinstance(found, dict):
+            raise DecodeError(
+                f"{self.path} holds {_KINDS.get(type(found), 'a value')}, not an object of keys "
+                "and values"
+            )
+        reading = Reading()
+        for key, value in found.items():
+            try:
+                reading.items[key] = restore(value, f"md[{key!r}]")
+            except (DecodeError, RecursionError) as error:
+                reading.unusable.append(Unusable(key, str(error)))
+        progress("reading", len(found), len(found))
+        return reading
+
+    def _parse(self, data: bytes) -> Any:
+        try:
+            return json.loads(data, object_pairs_hook=self._object)
+        except DecodeError:
+            raise
+        except RecursionError:
+            raise DecodeError(f"{self.path} is nested too deeply to be read") from None
+        except ValueError as error:
+            raise DecodeError(f"{self.path} is not JSON: {error}") from None
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise DecodeError(f"{self.path} gives the key {twice!r} twice in one object")
+        return made
+
+
+_KINDS = {list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}
