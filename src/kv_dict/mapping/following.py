@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 
 from kv_dict.keys import check_key
 from kv_dict.mapping.scope import Scope, Version
-from kv_dict.mapping.subscriptions import Change, Subscriptions
+from kv_dict.mapping.subscriptions import Change, Feed, Subscriptions
 
 __all__ = ["Following"]
 
@@ -69,6 +69,26 @@ class Following:
         [7.1, 7.2]
         """
         return self._scope.history(check_key(key))
+
+    def version(self, key: str) -> Version:
+        """Return the present value of an item, plain and detached, with when it was written.
+
+        Raises
+        ------
+        KeyError
+            The item is missing.
+
+        Examples
+        --------
+        >>> md["energy"] = 7.1
+        >>> md.version("energy").value
+        7.1
+        """
+        stored = self._scope.read(check_key(key))
+        if not stored:
+            raise KeyError(key)
+        last = max(stored.entries, key=lambda entry: entry.time or 0.0)
+        return Version(stored.value(), last.time, last.revision)
 
     # -- changes ---------------------------------------------------------------------------------
 
@@ -149,3 +169,48 @@ class Following:
         'Fe2O3'
         """
         return self._subscriptions.changes(key, prefix, initial)
+
+    def feed(
+        self,
+        wake: Callable[[], object],
+        *,
+        key: str | None = None,
+        prefix: str | None = None,
+        initial: bool = True,
+    ) -> Feed:
+        """Return changes to be taken at one's own pace: for event loops of any kind.
+
+        Parameters
+        ----------
+        wake : callable
+            Called, from any thread and often, when there is something to take, and when
+            `stale_since` became another. It must not block: ``loop.call_soon_threadsafe(...)``.
+        key, prefix, initial
+            As of `subscribe`.
+
+        Returns
+        -------
+        Feed
+            Its ``take()`` yields the changes there are, for one thread at a time; ``close()`` ends
+            it.
+
+        Raises
+        ------
+        Unavailable
+            The store cannot be reached.
+
+        Notes
+        -----
+        Blocks for as long as the store needs for a first snapshot, if nothing follows it yet.
+
+        Examples
+        --------
+        >>> import threading
+        >>> ready = threading.Event()
+        >>> md["shutter"] = "open"
+        >>> feed = md.feed(ready.set, key="shutter")
+        >>> [change.value for change in feed.take()]
+        ['open']
+        >>> feed.close()
+        """
+        return self._subscriptions.feed(key, prefix, initial, wake)

@@ -24,7 +24,7 @@ from kv_dict.replica import Group, Replica
 if TYPE_CHECKING:
     from kv_dict.mapping.scope import Scope
 
-__all__ = ["Change", "Subscriptions"]
+__all__ = ["Change", "Feed", "Subscriptions"]
 
 _log = logging.getLogger("kv_dict")
 
@@ -84,7 +84,8 @@ class Feed:
     initial : bool
         Begin with what is there.
     wake : callable
-        Called, from any thread and often, when there is something to take.
+        Called, from any thread and often, when there is something to take, or when the store was
+        lost or found again.
     """
 
     def __init__(
@@ -105,11 +106,12 @@ class Feed:
         self._limit = MAX_PENDING
         self._told: dict[str, Group] = {}
         self.replica: Replica = scope.follow()
-        self.replica.listen(self._note, self._present if initial else self._skip)
+        begin = self._present if initial else self._skip
+        self.replica.listen(self._note, begin, self._stir)
 
     def close(self) -> None:
         """Take note of nothing more."""
-        self.replica.unlisten(self._note)
+        self.replica.unlisten(self._note, self._stir)
         self._pending.clear()
 
     def take(self) -> Iterator[Change]:
@@ -133,6 +135,16 @@ class Feed:
             kind: Literal["put", "delete"] = "put" if there else "delete"
             yield Change(name, kind, value, previous, of.revision, of.time, initial=news is None)
 
+    def unreadable(self, name: str) -> DecodeError | None:
+        """Return why an item that was told as deleted cannot be read, if it is there after all."""
+        group = self._told.get(name, ())
+        try:
+            if group:
+                Stored(name, group, self._scope.space, self._scope.codec).value()
+        except DecodeError as error:
+            return error
+        return None
+
     def _concerns(self, name: str) -> bool:
         if self._key is not None:
             return name == self._key
@@ -154,6 +166,9 @@ class Feed:
             if len(self._pending) > self._limit:
                 self._merge()
             self._wake()
+
+    def _stir(self) -> None:
+        self._wake()
 
     def _merge(self) -> None:
         """Keep the last state of each key, in the order of the last changes."""
@@ -201,6 +216,14 @@ class Subscriptions:
     def unsubscribe(self, token: int) -> None:
         """End one; KeyError if there is none of that token."""
         self._active.pop(token).close()
+
+    def feed(
+        self, key: str | None, prefix: str | None, initial: bool, wake: Callable[[], object]
+    ) -> Feed:
+        """Return what has to be told, to be taken at one's own pace; see `RemoteKVMapping.feed`."""
+        if not callable(wake):
+            raise TypeError(f"wake must be callable, not {type(wake).__name__}")
+        return Feed(self._scope, key, prefix, initial, wake)
 
     async def changes(
         self, key: str | None, prefix: str | None, initial: bool

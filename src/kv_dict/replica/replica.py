@@ -80,6 +80,7 @@ class Replica:
         self.stale_since: float | None = None
         self.asleep = True
         self._contents = Contents(prefix, group)
+        self._stirs: tuple[Callable[[], object], ...] = ()
         self.groups = self._contents.groups
         _replicas.add(self)
 
@@ -165,17 +166,27 @@ class Replica:
         with self._lock:
             return self.groups.copy()
 
-    def listen(self, listener: Listener, begin: Callable[[dict[str, Group]], object]) -> None:
-        """Call `begin` with what there is, and have every change from there on told."""
+    def listen(
+        self,
+        listener: Listener,
+        begin: Callable[[dict[str, Group]], object],
+        stir: Callable[[], object],
+    ) -> None:
+        """Call `begin` with what there is, and have every change from there on told.
+
+        `stir` is called after `stale_since` was set or reset, from the loop thread.
+        """
         with self._lock:
             begin(self.groups)
             self._contents.listeners = (*self._contents.listeners, listener)
+            self._stirs = (*self._stirs, stir)
 
-    def unlisten(self, listener: Listener) -> None:
+    def unlisten(self, listener: Listener, stir: Callable[[], object]) -> None:
         """Tell it nothing more."""
         with self._lock:
             known = self._contents.listeners
             self._contents.listeners = tuple(other for other in known if other != listener)
+            self._stirs = tuple(other for other in self._stirs if other != stir)
 
     def sync(self, timeout: float) -> None:
         """Return when it holds all that was acknowledged, to anybody, before the call."""
@@ -326,14 +337,20 @@ class Replica:
             _log.warning("%s: reads show what was there, as long as this lasts: %s", self, reason)
         if self.stale_since is None:
             self.stale_since = since
+            self._stir()
 
     def _found(self) -> None:
         if self.stale_since is not None:
             was, self.stale_since = self.stale_since, None
             if self._failure is None:
                 _log.warning("%s: live again, after %.1f s", self, time.time() - was)
+            self._stir()
         self._failure = None
         self._begun.set()
+
+    def _stir(self) -> None:
+        for stir in self._stirs:
+            stir()
 
     # -- doubts ----------------------------------------------------------------------------------
 
@@ -363,6 +380,7 @@ class Replica:
         self._begun = threading.Event()
         self._job = self._settler = self._deliverer = None
         self._contents.listeners = ()
+        self._stirs = ()
         self.asleep = True
 
 
