@@ -142,7 +142,7 @@ _PRIMITIVES: dict[Any, Datatype] = {
 
 def _enum(kind: Any) -> Datatype:
     choices = list(kind)
-    name = f"a {kind.__name__} ({', '.join(repr(choice.value) for choice in choices)})"
+    name = f"one of {', '.join(repr(choice.value) for choice in choices)} ({kind.__name__})"
 
     def fit(value: Any) -> Any:
         if not isinstance(value, str):

@@ -107,8 +107,12 @@ class Item:
 
     def value_in(self, stored: Any) -> Any:
         """Return the value within what is stored under the key; errors as of `read`."""
-        for step in self._below:
-            stored = stored.get(step, _MISSING) if isinstance(stored, dict) else _MISSING
+        for depth, step in enumerate(self._below):
+            if stored is _MISSING:
+                break
+            if not isinstance(stored, dict):
+                raise DecodeError(f"{self.where} cannot be read: {self._no_dict(depth, stored)}")
+            stored = stored.get(step, _MISSING)
         if stored is _MISSING:
             if self.initial is not None:
                 return self.initial
@@ -170,12 +174,13 @@ class Item:
         place = root
         for depth, step in enumerate([*between, None]):
             if not isinstance(place, dict):
-                around = f"md[{self.key!r}]" + "".join(f"[{s!r}]" for s in between[:depth])
-                raise EncodeError(
-                    f"{self.where} cannot be set: {around} holds {place!r:.60}, which is no dict"
-                )
+                raise EncodeError(f"{self.where} cannot be set: {self._no_dict(depth, place)}")
             if step is not None:
                 place = place.setdefault(step, {})
         if not (keep and last in place):
             place[last] = stored
         return root
+
+    def _no_dict(self, depth: int, found: Any) -> str:
+        around = "".join(f"[{step!r}]" for step in (self.key, *self._below[:depth]))
+        return f"md{around} holds {found!r:.60} ({type(found).__name__}), which is no dict"
