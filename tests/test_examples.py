@@ -32,6 +32,14 @@ a row:   ep1:main {"sup1":{"level":2}}
 a row:   ep1:user "Rosalind"
 by SQL:  Dorothy
 """,
+    "signals": """\
+stored:      {'energy': 7.1, 'mode': 'hard'}
+moved:       7.2
+scanned:     {'beam-energy': 7.0, 'beam-current': 199.5}
+scanned:     {'beam-energy': 7.1, 'beam-current': 199.5}
+scanned:     {'beam-energy': 7.2, 'beam-current': 199.5}
+mode:        soft
+""",
     "nats": """\
 counted by two: {'motor': 'theta', 'points': 100}
 keys:           ['cycle', 'scan', 'user']
@@ -40,7 +48,8 @@ keys:           ['cycle', 'scan', 'user']
 
 
 def path(name: str) -> Path:
-    return EXAMPLES / f"remote_mapping_{name}_example.py"
+    of_a_mapping = EXAMPLES / f"remote_mapping_{name}_example.py"
+    return of_a_mapping if of_a_mapping.exists() else EXAMPLES / f"{name}.py"
 
 
 def run(name: str, *arguments: str) -> str:
@@ -58,7 +67,9 @@ def test_every_example_is_tested() -> None:
     assert sorted(EXAMPLES.glob("*.py")) == sorted(path(name) for name in EXPECTED)
 
 
-@pytest.mark.parametrize("name", ["in_memory", "sqlite"])
+@pytest.mark.parametrize(
+    "name", ["in_memory", "sqlite", pytest.param("signals", marks=pytest.mark.beamline)]
+)
 def test_example(name: str) -> None:
     assert run(name) == EXPECTED[name]
 
@@ -70,6 +81,13 @@ def test_example_on_a_server(name: str, request: pytest.FixtureRequest, bucket: 
         url += f"/?bucket={bucket}&create_bucket=true"
     for _ in range(2):  # the second time finds what the first left
         assert run(name, url) == EXPECTED[name]
+
+
+@pytest.mark.beamline
+def test_the_example_of_signals_on_a_server(nats_url: str, bucket: str) -> None:
+    url = f"{nats_url}/?bucket={bucket}&create_bucket=true"
+    for _ in range(2):
+        assert run("signals", url) == EXPECTED["signals"]
 
 
 def test_the_sqlite_example_takes_a_url(tmp_path: Path) -> None:

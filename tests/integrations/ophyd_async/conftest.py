@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from bluesky import RunEngine
 
 from kv_dict import RemoteKVMapping
 from kv_dict.backends import open_backend
+
+HERE = Path(__file__).parent
 
 DEADLINE = 30.0
 """Seconds that anything may take before a test gives up waiting for it."""
@@ -21,7 +24,7 @@ KINDS = ("memory", "sqlite", "redis", "postgres", "nats")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "integrations" in item.path.parts:
+        if HERE in item.path.parents:
             item.add_marker(pytest.mark.beamline)
 
 

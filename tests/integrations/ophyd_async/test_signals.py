@@ -425,6 +425,22 @@ def test_a_monitor_outlives_its_loop_without_a_word(
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+def test_a_closed_mapping_is_named(run: Run) -> None:
+    from kv_dict import ClosedError, InMemoryAsyncBackend
+
+    async def check() -> None:
+        with RemoteKVMapping(InMemoryAsyncBackend(), "ep1", reads="replica") as md:
+            signal = kv_signal_rw(int, md, "n", initial=0)
+            await signal.connect()
+        for ask in (signal.get_value, signal.stage, lambda: signal.set(1)):
+            with pytest.raises(ClosedError, match=r"this mapping .* was closed"):
+                await ask()
+        with pytest.raises(NotConnectedError, match="was closed"):
+            await signal.connect(force_reconnect=True)
+
+    run(check())
+
+
 def test_the_loop_is_never_blocked(memory: RemoteKVMapping, run: Run) -> None:
     """While a put waits for another thread's turn on the same key, the loop goes on."""
 
