@@ -53,7 +53,7 @@ def main(url: str) -> None:
 
         with init_devices():
             beam = Beam(md, "beam")
-        print("stored:     ", md["beam"])
+        print("stored:     ", sorted(md["beam"].items()))
 
         RE(bps.mv(beam.energy, 7.2))
         print("moved:      ", md["beam"]["energy"])

@@ -33,7 +33,7 @@ a row:   ep1:user "Rosalind"
 by SQL:  Dorothy
 """,
     "signals": """\
-stored:      {'energy': 7.1, 'mode': 'hard'}
+stored:      [('energy', 7.1), ('mode', 'hard')]
 moved:       7.2
 scanned:     {'beam-energy': 7.0, 'beam-current': 199.5}
 scanned:     {'beam-energy': 7.1, 'beam-current': 199.5}
