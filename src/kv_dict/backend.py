@@ -27,6 +27,7 @@ __all__ = [
     "NO_HISTORY",
     "Backend",
     "Capabilities",
+    "Finding",
     "StoreMissing",
     "SynchronousDriverBackend",
     "SynchronousFace",
@@ -84,6 +85,25 @@ class Capabilities:
     ordered: bool
     max_operations: int | None = None
     longest_key: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a store says of itself, and what that means to who keeps data in it.
+
+    Attributes
+    ----------
+    name : str
+        What it is about: ``"version"``, ``"encryption"``, ``"durability"``, ...
+    found : str
+        What is the case.
+    advice : str
+        What to change; empty where it is as it should be.
+    """
+
+    name: str
+    found: str
+    advice: str = ""
 
 
 class SynchronousFace(ABC):
@@ -258,6 +278,13 @@ class Backend(ABC):
     @abstractmethod
     async def ping(self, *, timeout: float) -> None:
         """Return if the store can be reached and used, or raise what an operation would raise."""
+
+    async def inspect(self, *, timeout: float) -> tuple[Finding, ...]:
+        """Return what the store says of itself: version, encryption, durability.
+
+        For people (``kv-dict check``), who are told too what could not be found out.
+        """
+        return ()
 
     @abstractmethod
     async def close(self) -> None:

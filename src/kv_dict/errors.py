@@ -116,7 +116,18 @@ class ClosedError(KVDictError):
 
 
 class ConfigurationError(KVDictError, ValueError):
-    """A URL, option, driver or file that cannot work; the message says what to change."""
+    """A URL, option, driver or file that cannot work; the message says what to change.
+
+    Attributes
+    ----------
+    layer : {"tls", "login", "permission", "store"} or None
+        What on the way to the data it is about, where that is known: the encryption, who may come
+        in, what they may do, the bucket or table.
+    """
+
+    def __init__(self, message: str, *, layer: str | None = None) -> None:
+        super().__init__(message)
+        self.layer = layer
 
 
 class ReentryError(KVDictError, RuntimeError):

@@ -7,21 +7,33 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import sys
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from kv_dict.cli.migrate import migrate
-from kv_dict.cli.profile import profile
+from kv_dict.cli.opening import store_options
 from kv_dict.errors import ConfigurationError, KVDictError, OutcomeUnknown, Unavailable
 
 __all__ = ["cli"]
 
-_OF_THE_DEMO: Final = ("bluesky", "event_model", "ophyd_async", "rich")
+_COMMANDS: Final = {
+    "check": "kv_dict.cli.check:check",
+    "completion": "kv_dict.cli.completion:completion",
+    "del": "kv_dict.cli.delete:delete",
+    "demo": "kv_dict.cli.demo_command:demo",
+    "export": "kv_dict.cli.export:export",
+    "get": "kv_dict.cli.get:get",
+    "history": "kv_dict.cli.history:history",
+    "import": "kv_dict.cli.importing:import_",
+    "ls": "kv_dict.cli.ls:ls",
+    "set": "kv_dict.cli.assign:assign",
+    "watch": "kv_dict.cli.watch:watch",
+}
+"""Where each command is: its module is imported when it is asked for."""
+
 _STATUS: Final[dict[type[KVDictError], int]] = {
     ConfigurationError: 2,
     Unavailable: 3,
@@ -30,59 +42,82 @@ _STATUS: Final[dict[type[KVDictError], int]] = {
 
 
 class _Group(click.Group):
-    """A group whose commands end an operator's mistakes with a message instead of a traceback."""
+    """A lazy group, whose commands end an operator's mistakes with a message and a status."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        from importlib import import_module
+
+        module, _, name = _COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from difflib import get_close_matches
+
+            if near := get_close_matches(args[0], _COMMANDS, n=3):
+                error.message += f" Did you mean {' or '.join(near)}?"
+            raise
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
+        _survive_narrow_encodings()
         try:
             return super().main(*args, **kwargs)
         except KVDictError as error:
-            click.secho(f"kv-dict: {error}", fg="red", err=True)
+            _say(str(error))
             sys.exit(next((s for kind, s in _STATUS.items() if isinstance(error, kind)), 1))
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
         except KeyboardInterrupt:
             click.echo(err=True)
             sys.exit(128 + signal.SIGINT)
-        except OSError as error:  # standard output on a full disk, say; a closed pipe is click's
-            if error.errno == errno.EPIPE:
-                raise
-            click.secho(f"kv-dict: {error}", fg="red", err=True)
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # the reader had enough: `kv-dict ls | head`
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                sys.exit(128 + signal.SIGPIPE)
+            _say(str(error))  # standard output on a full disk, say
             sys.exit(1)
 
 
+def _say(message: str) -> None:
+    from kv_dict.cli.output import harmless
+
+    click.secho(f"kv-dict: {harmless(message)}", fg="red", err=True)
+
+
+def _survive_narrow_encodings() -> None:
+    """Have a terminal or pipe that is not UTF-8 get an escape for what it cannot show."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("kv-dict"), prog_name="kv-dict")
+@click.version_option(package_name="kv-dict", prog_name="kv-dict")
+@store_options
 def cli() -> None:
-    """Work with metadata that lives in a store and that every bluesky run carries."""
+    """Read, change and watch the metadata that lives in a store, and check the store.
 
+    \b
+    kv-dict ls                          what is there
+    kv-dict get sample/name             one value, or one inside it
+    kv-dict set operator=Rosalind       change it
+    kv-dict watch                       see every change as it happens
+    kv-dict check                       does the store work, and will it keep what it is given?
 
-cli.add_command(migrate)
-
-
-@cli.command()
-@click.option(
-    "--path",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="SQLite file to use and keep. Without it a temporary one is used and removed.",
-)
-def demo(path: Path | None) -> None:
-    """Run a simulated beamline on a store.
-
-    Two scans with a bluesky RunEngine, a second process that reads and changes the metadata in
-    between, and a restart. Takes a few seconds.
+    Which store: --profile or --url, before or after the command; otherwise the environment's
+    KV_DICT_URL, or else a file of yours.
     """
-    try:
-        from kv_dict.cli.demo import run
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _OF_THE_DEMO:
-            raise
-        raise ConfigurationError(
-            f"the demonstration needs {error.name}, which is not installed: "
-            "pip install 'kv-dict[cli,bluesky,ophyd-async]'"
-        ) from None
-    run(path)
-
-
-cli.add_command(profile)

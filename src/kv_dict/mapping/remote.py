@@ -14,6 +14,7 @@ from kv_dict.mapping.arithmetic import adding
 from kv_dict.mapping.bulk import Drain, Offer, caller, copier, marks
 from kv_dict.mapping.container import Container, plain
 from kv_dict.mapping.following import Following
+from kv_dict.mapping.guarded import Guarded
 from kv_dict.mapping.options import Options, check_timeout
 from kv_dict.mapping.pins import pin
 from kv_dict.mapping.protection import Protecting, protected_keys
@@ -29,7 +30,7 @@ __all__ = ["RemoteKVMapping"]
 _MISSING: Final = object()
 
 
-class RemoteKVMapping(Showing, Following, Protecting, MutableMapping[str, Any]):
+class RemoteKVMapping(Showing, Following, Guarded, Protecting, MutableMapping[str, Any]):
     """A dictionary whose items live in a store that others may use at the same time.
 
     Behaves as a dict: every operation of one is here and gives the same results. The differences

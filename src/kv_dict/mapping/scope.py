@@ -187,14 +187,19 @@ class Scope:
         self.check_open()
         replica = self.replica
         if not self.local or replica is None:
-            snapshot = self._face.snapshot(self.space.prefix, timeout=timeout)
-            return group(snapshot.entries, self.space, self.codec)
+            return self.ask_everything(timeout)
         if replica.asleep:
             replica.open(timeout)
         return [
             Stored(key, entries, self.space, self.codec)
             for key, entries in sorted(replica.all().items())
         ]
+
+    def ask_everything(self, timeout: float) -> list[Stored]:
+        """Return what the store holds of every key now, whatever a replica shows."""
+        self.check_open()
+        snapshot = self._face.snapshot(self.space.prefix, timeout=timeout)
+        return group(snapshot.entries, self.space, self.codec)
 
     def plain(self) -> dict[str, Any]:
         """Return all items as a plain dict, from one snapshot."""

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from nats.aio.client import Client
 
-from kv_dict.backend import Backend, Capabilities, check_operations
+from kv_dict.backend import Backend, Capabilities, Finding, check_operations
 from kv_dict.backends.nats.bucket import Bucket, BucketMissing, NewBucket
 from kv_dict.backends.nats.connection import Connection
 from kv_dict.backends.nats.connections import Connections
@@ -212,6 +212,15 @@ class NatsBackend(Backend):
             await self._bucket.state(connection, deadline)
 
         await self._run(work, timeout)
+
+    async def inspect(self, *, timeout: float) -> tuple[Finding, ...]:
+        from kv_dict.backends.nats.inspecting import findings  # noqa: PLC0415 - rarely asked
+
+        async def work(connection: Connection, deadline: float) -> tuple[Finding, ...]:
+            state = await self._bucket.state(connection, deadline)
+            return findings(state, connection.client)
+
+        return await self._run(work, timeout)
 
     async def _run(
         self,

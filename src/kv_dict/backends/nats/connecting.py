@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import copy
 import random
 import ssl
 from collections.abc import Callable
@@ -63,7 +64,7 @@ class OwnConnection(Connection):
         while not self.up:
             if self.dead:
                 why = self._end or Unavailable(f"{self.where}: the connection has ended")
-                raise type(why)(*why.args)  # each of those who wait gets one of its own
+                raise copy.copy(why)  # each of those who wait gets one of its own
             self._change.clear()
             try:
                 async with asyncio.timeout_at(deadline):
@@ -131,12 +132,14 @@ class OwnConnection(Connection):
             why = getattr(error, "verify_message", "") or error.reason or text
             return ConfigurationError(
                 f"{server}: no TLS connection: {why}; check ca_file, cert_file and key_file, and "
-                "that the server's certificate names this host"
+                "that the server's certificate names this host",
+                layer="tls",
             )
         if "authorization" in text.lower() or "authentication" in text.lower():
             return ConfigurationError(
                 f"{self.where} does not let this program in: {text}; check user, password_file, "
-                "token, credentials_file, nkey_seed_file and cert_file"
+                "token, credentials_file, nkey_seed_file and cert_file",
+                layer="login",
             )
         return None
 

@@ -243,7 +243,8 @@ class Connection(ABC):
 
     def _not_permitted(self, verb: str, subject: str) -> ConfigurationError:
         return ConfigurationError(
-            f"{self.where}: this user may not {verb} to {subject}; give it the permission"
+            f"{self.where}: this user may not {verb} to {subject}; give it the permission",
+            layer="permission",
         )
 
     def _lost(self) -> None:

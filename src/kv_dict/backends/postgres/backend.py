@@ -10,6 +10,7 @@ from kv_dict.backend import (
     NO_HISTORY,
     Backend,
     Capabilities,
+    Finding,
     check_history,
     check_operations,
 )
@@ -162,6 +163,9 @@ class PostgresBackend(Backend):
 
     async def ping(self, *, timeout: float) -> None:
         await self._store.fetch(lambda sql: (sql.ping, ()), timeout)
+
+    async def inspect(self, *, timeout: float) -> tuple[Finding, ...]:
+        return await self._store.inspect(timeout)
 
     async def commit(
         self, operations: Sequence[Operation], *, timeout: float

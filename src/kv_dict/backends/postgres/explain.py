@@ -79,16 +79,19 @@ def explain(error: BaseException, url: str, table: str) -> KVDictError:
             f"{table}, {table}_tombstones, {table}_history TO this user, SELECT, UPDATE ON "
             f"{table}_clock (to read only, SELECT on each), USAGE on their schema, and EXECUTE on "
             f"the function {table}_commit if PUBLIC has it not; with create_table=True the user "
-            "also needs CREATE on the schema, and to upgrade a table, to own it"
+            "also needs CREATE on the schema, and to upgrade a table, to own it",
+            layer="permission",
         )
     if state[:2] == "28" or state == "3D000":
         return ConfigurationError(
-            f"{url}: {error}; check the user, the password (or password_file) and the database"
+            f"{url}: {error}; check the user, the password (or password_file) and the database",
+            layer="login",
         )
     if state in ("42P01", "3F000", "42703", "42883"):
         return ConfigurationError(
             f"{url}: {error}; the table was dropped or changed. Restore it, or open a new mapping "
-            "with create_table=True to begin with an empty one"
+            "with create_table=True to begin with an empty one",
+            layer="store",
         )
     if state in ("42704", "22023"):
         return ConfigurationError(f"{url}: {error}; check the options in the URL")
@@ -96,9 +99,11 @@ def explain(error: BaseException, url: str, table: str) -> KVDictError:
         return EncodeError(f"{url}: PostgreSQL cannot hold this key or value ({error})")
     if isinstance(error, exceptions.ClientConfigurationError):
         said = str(error).partition("\n")[0]
-        return ConfigurationError(f"{url}: {said} (ca_file= names the authority's file)")
+        return ConfigurationError(
+            f"{url}: {said} (ca_file= names the authority's file)", layer="tls"
+        )
     if tls := _tls(error):
-        return ConfigurationError(f"{url}: {tls}")
+        return ConfigurationError(f"{url}: {tls}", layer="tls")
     return Unavailable(f"{url}: {reason(error)}; nothing was written")
 
 

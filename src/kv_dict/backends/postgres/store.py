@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 import asyncpg
 
-from kv_dict.backend import Backend, StoreMissing
+from kv_dict.backend import Backend, Finding, StoreMissing
 from kv_dict.backends.postgres.address import Address
 from kv_dict.backends.postgres.batch import Batch
 from kv_dict.backends.postgres.connections import (
@@ -140,6 +140,13 @@ class Store:
         except _FAILURES as error:
             raise self._explained(error) from error
 
+    async def inspect(self, timeout: float) -> tuple[Finding, ...]:
+        """See `Backend.inspect`."""
+        from kv_dict.backends.postgres.inspecting import QUESTION, findings  # noqa: PLC0415
+
+        (row,) = await self.fetch(lambda sql: (QUESTION, ()), timeout)
+        return findings(row)
+
     async def commit(self, work: Batch, timeout: float) -> list[int | None]:
         """Return the revision of each step."""
         self._owner.check_open()
@@ -217,7 +224,8 @@ class Store:
                 f"{self._owner.url}: there is no table {layout.table}. Open it once with "
                 "create_table=True (?create_table=true), as a user that may create tables, or "
                 "have an operator run this SQL in one transaction:\n"
-                f"{creation_sql(layout.table, history=self._history)}"
+                f"{creation_sql(layout.table, history=self._history)}",
+                layer="store",
             )
         self._statements = Statements(layout)
         return self._statements
@@ -231,7 +239,8 @@ class Store:
             raise ConfigurationError(
                 f"{self._owner.url}: the table has two columns only, as kv-dict 0.1 made it: it "
                 "can be read, not written. Upgrade it in place: open it once with "
-                "create_table=True, as its owner"
+                "create_table=True, as its owner",
+                layer="store",
             )
 
     # -- loops and connections ---------------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from kv_dict.backend import Backend, Capabilities, SynchronousFace
+from kv_dict.backend import Backend, Capabilities, Finding, SynchronousFace
 from kv_dict.backends.redis.clients import settings_of_client
 from kv_dict.backends.redis.cluster import ClusterStore
 from kv_dict.backends.redis.routes import Cluster
@@ -118,6 +118,14 @@ class RedisBackend(Backend):
         import asyncio  # noqa: PLC0415
 
         await asyncio.to_thread(self._store.ping, timeout=timeout)
+
+    async def inspect(self, *, timeout: float) -> tuple[Finding, ...]:
+        import asyncio  # noqa: PLC0415
+
+        from kv_dict.backends.redis.inspecting import inspect  # noqa: PLC0415 - rarely asked
+
+        self.check_open()
+        return await asyncio.to_thread(inspect, self._settings.route, timeout)
 
     def foreign_keys(self, prefix: str, *, timeout: float) -> dict[str, str]:
         """Return the keys under `prefix` that `snapshot` leaves out: lists, hashes, no text.

@@ -100,20 +100,23 @@ class Opener:
         if isinstance(error, redis.AuthenticationError | redis.exceptions.AuthorizationError):
             return ConfigurationError(
                 f"{where} refuses the user or password ({error}); check them in the URL, or the "
-                "file that password_file= names"
+                "file that password_file= names",
+                layer="login",
             )
         if isinstance(cause, ssl.SSLCertVerificationError):
             return ConfigurationError(
                 f"{where}: the server's certificate is not trusted "
-                f"({cause.verify_message or cause.reason}); name the authority's file with ca_file="
+                f"({cause.verify_message or cause.reason}); name the authority's file with ca_file=",
+                layer="tls",
             )
         if isinstance(cause, ssl.SSLError) or isinstance(error, ssl.SSLError):
             return ConfigurationError(
                 f"{where}: no TLS connection can be made ({error}); is it a port for TLS, and "
-                "is a client certificate asked for (cert_file=, key_file=)?"
+                "is a client certificate asked for (cert_file=, key_file=)?",
+                layer="tls",
             )
         if isinstance(cause, FileNotFoundError) and "ssl_ca_certs" in self._arguments:
-            return ConfigurationError(f"{where}: a file of the TLS options is missing")
+            return ConfigurationError(f"{where}: a file of the TLS options is missing", layer="tls")
         if isinstance(error, redis.ResponseError):
             text = str(error)
             if "unknown command" in text.lower() or "NOPROTO" in text:
@@ -121,9 +124,13 @@ class Opener:
                     f"{where} does not speak RESP3 ({text}); Redis 6 or newer is needed"
                 )
             if "DB index" in text or "invalid DB" in text:
-                return ConfigurationError(f"{where}: there is no such database ({text})")
+                return ConfigurationError(
+                    f"{where}: there is no such database ({text})", layer="store"
+                )
             if isinstance(error, redis.exceptions.NoPermissionError):
-                return ConfigurationError(f"{where}: the user may not do this ({text})")
+                return ConfigurationError(
+                    f"{where}: the user may not do this ({text})", layer="permission"
+                )
         return None
 
 

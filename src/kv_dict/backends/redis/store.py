@@ -359,7 +359,9 @@ def refusal(url: str, reply: ErrorReply) -> KVDictError:
             "all of GET, SET, MSET, DEL, TYPE"
         )
     if reply.code in ("NOPERM", "NOAUTH"):
-        return ConfigurationError(f"{url}: the user may not do this ({reply}); see ACL SETUSER")
+        return ConfigurationError(
+            f"{url}: the user may not do this ({reply}); see ACL SETUSER", layer="permission"
+        )
     return Unavailable(f"{url} refuses ({reply}); nothing was written")
 
 

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from kv_dict.backend import (
     Capabilities,
+    Finding,
     SynchronousDriverBackend,
     SynchronousFace,
     check_history,
@@ -88,6 +89,12 @@ class SQLiteBackend(SynchronousDriverBackend):
     @property
     def synchronous(self) -> SynchronousFace:
         return self._store
+
+    async def inspect(self, *, timeout: float) -> tuple[Finding, ...]:
+        from kv_dict.backends.sqlite.inspecting import inspect  # noqa: PLC0415 - rarely asked
+
+        self.check_open()
+        return inspect(self._file, timeout)
 
     async def watch(self, prefix: str) -> AsyncGenerator[WatchEvent, None]:
         import asyncio  # noqa: PLC0415 - only a watch needs it

@@ -1,0 +1,84 @@
+"""`kv-dict del`: remove values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from kv_dict.cli.opening import Store, pass_store
+from kv_dict.cli.output import Printer
+from kv_dict.cli.paths import Path, look, missing, shown_path, without
+from kv_dict.cli.values import as_json, brief
+from kv_dict.errors import ConflictError
+from kv_dict.mapping import RemoteKVMapping
+from kv_dict.mapping.retry import attempts
+
+__all__ = ["delete"]
+
+
+@click.command("del")
+@click.argument("paths", type=Path(), nargs=-1, required=True, metavar="PATH...")
+@click.option("--quiet", "-q", is_flag=True, help="Do not tell what was there.")
+@click.option("--json", "as_lines", is_flag=True, help="Tell it as one JSON object a line.")
+@pass_store
+def delete(
+    store: Store, paths: tuple[tuple[str, ...], ...], quiet: bool, as_lines: bool
+) -> None:
+    """Remove items, in one atomic step, or a part of one; tell what was there.
+
+    \b
+    kv-dict del sample
+    kv-dict del sample operator proposal
+    kv-dict del sample/layers/0
+
+    Exit status 1 if one of them is not there; nothing is removed then.
+    """
+    paths = tuple(dict.fromkeys(paths))
+    nested = [path for path in paths if len(path) > 1]
+    if nested and len(paths) > 1:
+        raise click.UsageError("parts of items are removed one at a time: name one")
+    with store.open() as md:
+        gone = [_part(md, nested[0])] if nested else _items(md, [path[0] for path in paths])
+    printer = Printer()
+    for path, value in gone:
+        if as_lines:
+            told: dict[str, Any] = {"key": path[0]}
+            if len(path) > 1:
+                told["path"] = list(path)
+            printer.json({**told, "previous": as_json(value)})
+        elif not quiet:
+            printer.line(
+                [(shown_path(path), "key"), (" removed  (was ", "faint"), *brief(value), (")", "faint")],
+                fit=True,
+            )
+
+
+def _items(md: RemoteKVMapping, keys: list[str]) -> list[tuple[tuple[str, ...], Any]]:
+    for _ in attempts(md.timeout, " and ".join(f"md[{key!r}]" for key in keys)):
+        found = {}
+        for key in keys:
+            try:
+                found[key] = md.version(key)
+            except KeyError:
+                raise missing([key], md) from None
+        try:
+            md.commit(delete=keys, expected={key: found[key].revision for key in keys})
+        except ConflictError:
+            continue
+        return [((key,), found[key].value) for key in keys]
+    raise AssertionError  # the attempts end with an error
+
+
+def _part(md: RemoteKVMapping, path: tuple[str, ...]) -> tuple[tuple[str, ...], Any]:
+    gone: list[Any] = []
+
+    def remove(value: Any) -> Any:
+        gone[:] = [look(value, path)]
+        return without(value, path)
+
+    try:
+        md.transform(path[0], remove)
+    except KeyError:
+        raise missing(path[:1], md) from None
+    return path, gone[0]
