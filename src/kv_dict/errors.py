@@ -120,9 +120,9 @@ class ConfigurationError(KVDictError, ValueError):
 
     Attributes
     ----------
-    layer : {"tls", "login", "permission", "store"} or None
-        What on the way to the data it is about, where that is known: the encryption, who may come
-        in, what they may do, the bucket or table.
+    layer : {"driver", "tls", "login", "permission", "store"} or None
+        What on the way to the data it is about, where that is known: the library, the encryption,
+        who may come in, what they may do, the bucket or table.
     """
 
     def __init__(self, message: str, *, layer: str | None = None) -> None:

@@ -19,7 +19,7 @@ from kv_dict.mapping.retry import attempts
 __all__ = ["assign"]
 
 
-@click.command("set")
+@click.command("set", short_help="Change one value, or several in one step.")
 @click.argument("items", nargs=-1, required=True, metavar="PATH VALUE | PATH=VALUE...")
 @click.option("--string", "-s", is_flag=True, help="Take each VALUE as a string, as it is.")
 @click.option(

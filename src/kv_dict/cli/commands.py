@@ -95,7 +95,7 @@ class _Group(click.Group):
 def _say(message: str) -> None:
     from kv_dict.cli.output import harmless
 
-    click.secho(f"kv-dict: {harmless(message)}", fg="red", err=True)
+    click.secho(f"kv-dict: {harmless(message, keep=chr(10))}", fg="red", err=True)
 
 
 def _survive_narrow_encodings() -> None:

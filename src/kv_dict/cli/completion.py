@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -20,7 +19,7 @@ PATIENCE: Final = 1.0
 """Seconds that a shell waits for the names of keys; then there are none."""
 
 
-@click.command()
+@click.command(short_help="Print the script that makes a shell complete.")
 @click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
 def completion(shell: str) -> None:
     """Print the script that makes a shell complete commands, options and keys.
@@ -60,23 +59,18 @@ def complete_path(context: click.Context, incomplete: str) -> list[CompletionIte
 
 def _asked_in_time(context: click.Context, around: str) -> Any:
     """Return the value at a path, that of the whole mapping for an empty one; None if too late."""
-    found: list[Any] = []
+    from dataclasses import replace
 
-    def ask() -> None:
-        from dataclasses import replace
+    from kv_dict.cli.bounded import within
+    from kv_dict.cli.paths import Path, look
 
-        from kv_dict.cli.paths import Path, look
+    def ask() -> Any:
+        with replace(said(context), timeout=PATIENCE).open() as md:
+            if not around:
+                return md.copy()
+            path = Path().convert(around, None, None)
+            return look(md.version(path[0]).value, path)
 
-        with contextlib.suppress(KVDictError, click.ClickException, KeyError):
-            store = replace(said(context), timeout=PATIENCE)
-            with store.open() as md:
-                if around:
-                    path = Path().convert(around, None, None)
-                    found.append(look(md.version(path[0]).value, path))
-                else:
-                    found.append(md.copy())
-
-    asking = threading.Thread(target=ask, daemon=True)  # a name server may not answer for minutes
-    asking.start()
-    asking.join(PATIENCE)
-    return found[0] if found else None
+    with contextlib.suppress(KVDictError, click.ClickException, KeyError, TimeoutError):
+        return within(PATIENCE, ask)
+    return None

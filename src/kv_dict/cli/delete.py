@@ -17,7 +17,7 @@ from kv_dict.mapping.retry import attempts
 __all__ = ["delete"]
 
 
-@click.command("del")
+@click.command("del", short_help="Remove items, or a part of one.")
 @click.argument("paths", type=Path(), nargs=-1, required=True, metavar="PATH...")
 @click.option("--quiet", "-q", is_flag=True, help="Do not tell what was there.")
 @click.option("--json", "as_lines", is_flag=True, help="Tell it as one JSON object a line.")

@@ -16,7 +16,7 @@ from kv_dict.cli.output import Failure
 __all__ = ["export"]
 
 
-@click.command()
+@click.command(short_help="Write the items to a file.")
 @click.argument("file", default="-", type=click.Path(dir_okay=False, allow_dash=True))
 @click.option(
     "--format", "form", type=click.Choice(FORMATS), help="If the name of FILE does not tell it."

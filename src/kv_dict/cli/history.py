@@ -13,7 +13,7 @@ from kv_dict.cli.values import as_json, brief
 __all__ = ["history"]
 
 
-@click.command()
+@click.command(short_help="Print the values that an item had.")
 @click.argument("path", type=Path(), metavar="KEY")
 @click.option("--last", type=click.IntRange(min=1), metavar="N", help="Only the last N.")
 @click.option("--json", "as_lines", is_flag=True, help="One JSON object a line.")

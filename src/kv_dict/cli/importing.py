@@ -18,7 +18,7 @@ from kv_dict.keys import check_key
 __all__ = ["import_"]
 
 
-@click.command("import")
+@click.command("import", short_help="Take items from a file, in one step.")
 @click.argument("file", type=click.Path(dir_okay=False, exists=True, allow_dash=True))
 @click.option(
     "--format", "form", type=click.Choice(FORMATS), help="If the name of FILE does not tell it."

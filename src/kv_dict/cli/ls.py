@@ -16,7 +16,7 @@ from kv_dict.cli.values import as_json, brief
 __all__ = ["ls"]
 
 
-@click.command()
+@click.command(short_help="List the items.")
 @click.argument("pattern", nargs=-1)
 @click.option("--prefix", metavar="TEXT", help="Only keys that start so.")
 @click.option(

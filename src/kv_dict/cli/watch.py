@@ -23,7 +23,7 @@ LOOK: Final = 0.2
 """Seconds between two looks whether the store is away."""
 
 
-@click.command()
+@click.command(short_help="Print every change as it happens.")
 @click.argument("key", required=False)
 @click.option("--prefix", metavar="TEXT", help="Only keys that start so.")
 @click.option("--no-initial", is_flag=True, help="Do not begin with what is there.")

@@ -6,7 +6,7 @@ try:
     import nats as _driver
 except ImportError as error:
     raise ConfigurationError(
-        "NatsBackend needs the package nats-py: pip install 'kv-dict[nats]'"
+        "NatsBackend needs the package nats-py: pip install 'kv-dict[nats]'", layer="driver"
     ) from error
 
 from kv_dict.backends.nats.backend import NatsBackend

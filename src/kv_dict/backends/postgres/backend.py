@@ -94,7 +94,8 @@ class PostgresBackend(Backend):
             from kv_dict.backends.postgres.store import Store  # noqa: PLC0415 - with the driver
         except ImportError:
             raise ConfigurationError(
-                "PostgreSQL needs the driver asyncpg: pip install 'kv-dict[postgres]'"
+                "PostgreSQL needs the driver asyncpg: pip install 'kv-dict[postgres]'",
+                layer="driver",
             ) from None
         self._address = Address.parse(dsn, password_file)
         self._table = TableName.parse(table)

@@ -111,7 +111,7 @@ def _memory(told: dict[str, str | None]) -> Finding:
             f"maxmemory-policy {policy}: the server may delete keys {bound}",
             "CONFIG SET maxmemory-policy noeviction, CONFIG REWRITE",
         )
-    return Finding(name, f"maxmemory-policy noeviction: no key is deleted to make room ({most} B)")
+    return Finding(name, f"maxmemory-policy noeviction: no key is deleted to make room")
 
 
 def _replicas(info: dict[str, str], wanted: int) -> list[Finding]:

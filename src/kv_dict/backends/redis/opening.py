@@ -140,7 +140,7 @@ def driver() -> Any:
         import redis  # noqa: PLC0415
     except ImportError as error:
         raise ConfigurationError(
-            "redis:// needs the redis package: pip install 'kv-dict[redis]'"
+            "redis:// needs the redis package: pip install 'kv-dict[redis]'", layer="driver"
         ) from error
     return redis
 
