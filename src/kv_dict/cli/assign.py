@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
@@ -40,8 +41,8 @@ def assign(
 ) -> None:
     """Change one value, or several in one atomic step, and tell what was there before.
 
-    VALUE is JSON. A word or sentence that is no JSON is a string: operator=Rosalind. What looks like
-    something else (True, .5, {a: 1}) is refused. - reads the JSON from standard input.
+    VALUE is JSON. A word or sentence that is no JSON is a string: operator=Rosalind. What looks
+    like something else (True, .5, {a: 1}) is refused. - reads the JSON from standard input.
 
     \b
     kv-dict set operator Rosalind
@@ -94,7 +95,7 @@ def _pairs(items: tuple[str, ...]) -> list[tuple[tuple[str, ...], str]]:
 
 def _value(text: str, string: bool) -> Any:
     if text == "-":
-        read = click.get_binary_stream("stdin").read()
+        read = sys.stdin.buffer.read()
         try:
             text = read.decode()
         except UnicodeDecodeError:
@@ -132,9 +133,7 @@ def _found(md: RemoteKVMapping, keys: dict[str, Any]) -> dict[str, Version]:
         return {}
 
 
-def _check(
-    found: dict[str, Version], if_revision: str | None, if_absent: bool, key: str
-) -> None:
+def _check(found: dict[str, Version], if_revision: str | None, if_absent: bool, key: str) -> None:
     if if_absent and found:
         lines = [f"{shown([k])} is there already: {_text(v.value)}" for k, v in found.items()]
         raise Failure("nothing was written\n" + "\n".join(lines))

@@ -1,4 +1,4 @@
-"""`kv-dict check`: does the store work, and will it keep what it is given?"""
+"""`kv-dict check`: whether the store works, and keeps what it is given."""
 
 from __future__ import annotations
 

@@ -65,7 +65,8 @@ class _Group(click.Group):
             from difflib import get_close_matches
 
             if near := get_close_matches(args[0], _COMMANDS, n=3):
-                error.message += f" Did you mean {' or '.join(near)}?"
+                hint = f"{error.message} Did you mean {' or '.join(near)}?"
+                raise click.UsageError(hint, ctx) from None
             raise
 
     def main(self, *args: Any, **kwargs: Any) -> Any:

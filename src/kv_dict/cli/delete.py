@@ -22,9 +22,7 @@ __all__ = ["delete"]
 @click.option("--quiet", "-q", is_flag=True, help="Do not tell what was there.")
 @click.option("--json", "as_lines", is_flag=True, help="Tell it as one JSON object a line.")
 @pass_store
-def delete(
-    store: Store, paths: tuple[tuple[str, ...], ...], quiet: bool, as_lines: bool
-) -> None:
+def delete(store: Store, paths: tuple[tuple[str, ...], ...], quiet: bool, as_lines: bool) -> None:
     """Remove items, in one atomic step, or a part of one; tell what was there.
 
     \b
@@ -48,10 +46,9 @@ def delete(
                 told["path"] = list(path)
             printer.json({**told, "previous": as_json(value)})
         elif not quiet:
-            printer.line(
-                [(shown_path(path), "key"), (" removed  (was ", "faint"), *brief(value), (")", "faint")],
-                fit=True,
-            )
+            name = (shown_path(path), "key")
+            was = [(" removed  (was ", "faint"), *brief(value), (")", "faint")]
+            printer.line([name, *was], fit=True)
 
 
 def _items(md: RemoteKVMapping, keys: list[str]) -> list[tuple[tuple[str, ...], Any]]:

@@ -1,4 +1,4 @@
-"""Files that hold the items of a mapping: JSON or YAML, types beyond JSON tagged as in the store."""
+"""Files with the items of a mapping: JSON or YAML, types beyond JSON tagged as in the store."""
 
 from __future__ import annotations
 
@@ -87,22 +87,24 @@ def _yaml(text: str) -> Any:
 
     base: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-    class Loader(base):  # type: ignore[misc, valid-type]  # one of two, for the same interface
-        """YAML without what a mapping cannot mean: doubles, and aliases, which may grow to any size."""
+    class Loader(base):  # type: ignore[misc, valid-type]  # one of two, with the same interface
+        """YAML without keys that are there twice."""
 
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             seen = set()
             for key, _ in node.value:
                 if key.tag != "tag:yaml.org,2002:merge" and (key.tag, key.value) in seen:
-                    raise ValueError(f"the key {key.value!r} is there twice{_place(key.start_mark)}")
+                    twice = f"the key {key.value!r} is there twice"
+                    raise ValueError(twice + _place(key.start_mark))
                 if isinstance(key.value, str):
                     seen.add((key.tag, key.value))
             return super().construct_mapping(node, deep=deep)
 
     try:
         for event in yaml.parse(text, Loader=base):
-            if isinstance(event, yaml.AliasEvent):
-                raise ValueError(f"an alias (*{event.anchor}) is not taken{_place(event.start_mark)}")
+            if isinstance(event, yaml.AliasEvent):  # nested ones grow to any size
+                alias = f"an alias (*{event.anchor}) is not taken"
+                raise ValueError(alias + _place(event.start_mark))  # noqa: TRY004
         return yaml.load(text, Loader=Loader)  # noqa: S506 - a safe one
     except yaml.YAMLError as error:
         problem = getattr(error, "problem", None) or str(error).partition("\n")[0]

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from kv_dict.backend import Backend
 from kv_dict.cli.bounded import within
-from kv_dict.cli.opening import Store
+from kv_dict.cli.opening import Profile, Store
 from kv_dict.errors import ConfigurationError, KVDictError, OutcomeUnknown, Unavailable
 from kv_dict.keys import KeySpace
 from kv_dict.mapping import RemoteKVMapping
@@ -66,20 +66,21 @@ class Step:
 def examine(store: Store, *, writes: bool) -> Iterator[Step]:
     """Yield each layer as soon as it is known; the last one is the first that failed."""
     try:
-        backend, entry_point = store.parts()
+        profile = store.profile()
+        backend = profile.backend()
     except ConfigurationError as error:
         yield _failed("configuration", error)
         return
-    yield Step("configuration", "ok", f"{backend.url}, entry point {entry_point!r}")
+    yield Step("configuration", "ok", f"{backend.url}, entry point {profile.entry_point!r}")
     yield Step("driver", "ok", _driver(backend))
     backend.retain()
     try:
         connected = True
-        for step in _network(backend.url, store.timeout):
+        for step in _network(backend.url, profile.timeout):
             connected = connected and step.status != "fail"
             yield step
         if connected:
-            yield from _store(backend, entry_point, store.timeout, writes)
+            yield from _store(backend, profile, writes)
     finally:
         if backend.release():
             face_of(backend).close()
@@ -161,10 +162,10 @@ def _host(host: str, port: int, timeout: float) -> list[Step]:
 # -- the store -------------------------------------------------------------------------------------
 
 
-def _store(backend: Backend, entry_point: str, timeout: float, writes: bool) -> Iterator[Step]:
+def _store(backend: Backend, profile: Profile, writes: bool) -> Iterator[Step]:
     begun = time.perf_counter()
     try:
-        face_of(backend).ping(timeout=timeout)
+        face_of(backend).ping(timeout=profile.timeout)
     except KVDictError as error:
         if _layer(error) == "store":
             yield Step("login", "ok", "this program is let in")
@@ -172,8 +173,8 @@ def _store(backend: Backend, entry_point: str, timeout: float, writes: bool) -> 
         return
     yield Step("login", "ok", f"this program is let in; it answers in {_since(begun)}")
     yield Step("store", "ok", "it is there")
-    yield from _findings(backend, timeout)
-    yield from _use(backend, entry_point, timeout, writes)
+    yield from _findings(backend, profile.timeout)
+    yield from _use(backend, profile, writes)
 
 
 def _findings(backend: Backend, timeout: float) -> Iterator[Step]:
@@ -187,19 +188,23 @@ def _findings(backend: Backend, timeout: float) -> Iterator[Step]:
         yield Step(finding.name, status, finding.found, finding.advice)
 
 
-def _use(backend: Backend, entry_point: str, timeout: float, writes: bool) -> Iterator[Step]:
+def _use(backend: Backend, profile: Profile, writes: bool) -> Iterator[Step]:
     """Read, write and be told, as a program would."""
     try:
-        with RemoteKVMapping(backend, entry_point, timeout=timeout) as md:
+        with RemoteKVMapping(
+            backend, profile.entry_point, profile.separator, timeout=profile.timeout
+        ) as md:
             begun = time.perf_counter()
             count = len(md)
             yield Step("read", "ok", f"{count} items in {_since(begun)}")
     except KVDictError as error:
         yield _failed("read", error)
         return
-    scratch = f"{entry_point}-check-{os.urandom(4).hex()}" if writes else entry_point
-    prefix = KeySpace(scratch, ":").prefix
-    yield from asyncio.run(_follow(backend, prefix, timeout, writes))
+    scratch = profile.entry_point
+    if writes:
+        scratch += f"-check-{os.urandom(4).hex()}"
+    prefix = KeySpace(scratch, profile.separator).prefix
+    yield from asyncio.run(_follow(backend, prefix, profile.timeout, writes))
 
 
 async def _follow(backend: Backend, prefix: str, timeout: float, writes: bool) -> list[Step]:

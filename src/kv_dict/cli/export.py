@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -21,12 +22,12 @@ __all__ = ["export"]
 @click.option(
     "--format", "form", type=click.Choice(FORMATS), help="If the name of FILE does not tell it."
 )
-@click.option("--select", metavar="PATTERN", multiple=True, help="Only keys like this; again for more.")
+@click.option(
+    "--select", metavar="PATTERN", multiple=True, help="Only keys like this; again for more."
+)
 @click.option("--force", is_flag=True, help="Replace a FILE that is there.")
 @pass_store
-def export(
-    store: Store, file: str, form: str | None, select: tuple[str, ...], force: bool
-) -> None:
+def export(store: Store, file: str, form: str | None, select: tuple[str, ...], force: bool) -> None:
     """Write the items, as of one point in time, to FILE or standard output.
 
     JSON, or YAML where FILE ends so. `kv-dict import` reads it back, every type without loss: those
@@ -46,7 +47,7 @@ def export(
         items = {k: v for k, v in items.items() if any(fnmatchcase(k, p) for p in select)}
     data = written(items, format_of(file, form))
     if file == "-":
-        click.get_binary_stream("stdout").write(data)
+        sys.stdout.buffer.write(data)
         return
     _save(Path(file), data, force)
     click.echo(f"{len(items)} items written to {click.format_filename(file)}", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import click
@@ -69,7 +70,7 @@ def _print_raw(value: Any, *, exactly: bool) -> None:
     if isinstance(value, bytes | bytearray):
         if not exactly:
             raise Failure("bytes are not for a terminal; send them to a file: ... --raw > FILE")
-        click.get_binary_stream("stdout").write(value)
+        sys.stdout.buffer.write(value)
         return
     text = value if isinstance(value, str) else json.dumps(as_json(value), separators=(",", ":"))
     click.echo(text if exactly else harmless(text, keep="\n\t"))

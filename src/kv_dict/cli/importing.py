@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ __all__ = ["import_"]
     "--format", "form", type=click.Choice(FORMATS), help="If the name of FILE does not tell it."
 )
 @click.option("--overwrite", is_flag=True, help="Change items that are there with other values.")
-@click.option("--replace", is_flag=True, help="Make it exactly the file: remove all other items too.")
+@click.option("--replace", is_flag=True, help="Make it exactly the file: remove other items too.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 @pass_store
 def import_(
@@ -42,7 +43,7 @@ def import_(
     kv-dict import --replace backup.json
     """
     name = "standard input" if file == "-" else click.format_filename(file)
-    data = click.get_binary_stream("stdin").read() if file == "-" else _bytes(Path(file))
+    data = sys.stdin.buffer.read() if file == "-" else _bytes(Path(file))
     items = read(data, format_of(file, form), name)
     for key, value in items.items():  # what cannot be stored is told before anything else
         JSONCodec().encode(value, f"{name}[{check_key(key)!r}]")
@@ -64,7 +65,7 @@ def import_(
             printer.line([(f"{summary} (nothing was written)", "head")])
             return
         if harmful and not (overwrite or replace):
-            printer.lines(difference.line() for difference in told if difference.path[0] in harmful)
+            printer.lines(d.line() for d in told if d.path[0] in harmful)
             raise Failure(
                 f"nothing was written: {len(harmful)} of the items are there with other values "
                 "(shown above); --overwrite changes them"
@@ -74,7 +75,9 @@ def import_(
             md.commit(put, delete=removed, expected=guards)
         except ConflictError as conflict:
             names = ", ".join(conflict.keys)
-            raise Failure(f"nothing was written: others have just changed {names}; again?") from None
+            raise Failure(
+                f"nothing was written: others have just changed {names}; again?"
+            ) from None
     printer.line([(summary, "head")])
 
 
@@ -85,9 +88,7 @@ def _bytes(path: Path) -> bytes:
         raise Failure(f"cannot read {path}: {error.strerror}") from None
 
 
-def _changes(
-    found: dict[str, Any], items: dict[str, Any], removed: list[str]
-) -> list[Difference]:
+def _changes(found: dict[str, Any], items: dict[str, Any], removed: list[str]) -> list[Difference]:
     told: list[Difference] = []
     for key in sorted(items.keys() | set(removed)):
         before, after = found.get(key, NOTHING), items.get(key, NOTHING)

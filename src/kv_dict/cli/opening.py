@@ -17,8 +17,29 @@ __all__ = ["Store", "pass_store", "store_options"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
-DEFAULT_TIMEOUT: Final = 5.0
 _GIVEN: Final = "kv_dict.store"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A store and how to use it.
+
+    Attributes
+    ----------
+    backend : callable
+        Returns the backend, not connected.
+    entry_point : str
+        The scope within the store.
+    separator : str or None
+        Between entry point and key.
+    timeout : float
+        Seconds for each operation.
+    """
+
+    backend: Callable[[], Backend]
+    entry_point: str
+    separator: str | None
+    timeout: float
 
 
 @dataclass(frozen=True)
@@ -31,33 +52,39 @@ class Store:
         The name of a profile, a URL, or None for what the environment says.
     entry_point : str or None
         The scope within it.
-    timeout : float
+    timeout : float or None
         Seconds for each operation.
     """
 
     target: str | None
     entry_point: str | None
-    timeout: float
+    timeout: float | None
 
-    def open(self) -> RemoteKVMapping:
-        """Return a mapping, each of whose reads asks the store; nothing is connected yet."""
-        from kv_dict.mapping import RemoteKVMapping
-
-        backend, entry_point = self.parts()
-        return RemoteKVMapping(backend, entry_point, timeout=self.timeout)
-
-    def parts(self) -> tuple[Backend, str]:
-        """Return the backend, not connected yet, and the entry point."""
+    def profile(self) -> Profile:
+        """Return the store and how to use it; ConfigurationError if that cannot be."""
         import os
 
         from kv_dict import profiles
 
         url = self.target or os.environ.get("KV_DICT_URL") or None
-        backend = profiles._default_backend() if url is None else profiles._backend(url)
         entry_point = self.entry_point
         if entry_point is None:
             entry_point = os.environ.get("KV_DICT_ENTRY_POINT") or profiles.DEFAULT_ENTRY_POINT
-        return backend, entry_point
+        return Profile(
+            profiles._default_backend if url is None else lambda: profiles._backend(url),
+            entry_point,
+            ":",
+            5.0 if self.timeout is None else self.timeout,
+        )
+
+    def open(self) -> RemoteKVMapping:
+        """Return a mapping, each of whose reads asks the store; nothing is connected yet."""
+        from kv_dict.mapping import RemoteKVMapping
+
+        found = self.profile()
+        return RemoteKVMapping(
+            found.backend(), found.entry_point, found.separator, timeout=found.timeout
+        )
 
 
 def store_options(function: _Function) -> _Function:
@@ -79,9 +106,7 @@ def pass_store(function: _Function) -> _Function:
 def said(context: click.Context) -> Store:
     """Return the store that the command line names, before the command or behind it."""
     given = context.meta.get(_GIVEN, {})
-    return Store(
-        given.get("target"), given.get("entry_point"), given.get("timeout", DEFAULT_TIMEOUT)
-    )
+    return Store(given.get("target"), given.get("entry_point"), given.get("timeout"))
 
 
 def _note(context: click.Context, parameter: click.Parameter, value: Any) -> None:
@@ -98,16 +123,16 @@ def _note(context: click.Context, parameter: click.Parameter, value: Any) -> Non
         given[name] = value
 
 
-_OPTIONS: Final = tuple(
-    click.option(name, callback=_note, expose_value=False, **settings)
-    for name, settings in {
-        "--profile": {"metavar": "NAME", "help": "The profile that names the store."},
-        "--url": {"metavar": "URL", "help": "The store: redis://host:6379/0, ..."},
-        "--entry-point": {"metavar": "NAME", "help": "The scope within the store."},
-        "--timeout": {
-            "metavar": "SECONDS",
-            "type": click.FloatRange(0, 86_400, min_open=True),
-            "help": "For each operation; 5 if not given.",
-        },
-    }.items()
+def _option(name: str, metavar: str, help_: str, kind: Any = None) -> Callable[[Any], Any]:
+    return click.option(
+        name, metavar=metavar, help=help_, type=kind, callback=_note, expose_value=False
+    )
+
+
+_SECONDS: Final = click.FloatRange(0, 86_400, min_open=True)
+_OPTIONS: Final = (
+    _option("--profile", "NAME", "The profile that names the store."),
+    _option("--url", "URL", "The store: redis://host:6379/0, ..."),
+    _option("--entry-point", "NAME", "The scope within the store."),
+    _option("--timeout", "SECONDS", "For each operation; 5 if not given.", _SECONDS),
 )

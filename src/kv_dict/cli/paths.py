@@ -26,7 +26,7 @@ def spelt(step: object) -> str:
     return str(step).replace("~", "~0").replace("/", "~1")
 
 
-class Path(click.ParamType):
+class Path(click.ParamType):  # type: ignore[type-arg]  # generic in newer ones only
     """A path as click reads one: a tuple of steps, the first of which is a key of the mapping."""
 
     name = "path"
@@ -37,9 +37,7 @@ class Path(click.ParamType):
             return value
         if re.search(r"~(?![01])", value):
             self.fail(f"{value!r}: '~' in a key is written ~0, and '/' is written ~1", param, ctx)
-        return tuple(
-            step.replace("~1", "/").replace("~0", "~") for step in value.split("/")
-        )
+        return tuple(step.replace("~1", "/").replace("~0", "~") for step in value.split("/"))
 
     def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> Any:
         """Return what could follow, if the store tells soon."""
@@ -106,7 +104,7 @@ def _inside(value: Any, path: Sequence[str], at: int) -> Any:
             if -len(value) <= int(step) < len(value):
                 return value[int(step)]
             raise Failure(f"there is no {shown(path[: at + 1])}: the list has {len(value)} items")
-        raise Failure(f"{shown(path[:at])} is a list, whose items have numbers, not {shown([step])}")
+        raise Failure(f"{shown(path[:at])} is a list: its items have numbers, not {shown([step])}")
     kind = "null" if value is None else type(value).__name__
     raise Failure(f"there is no {shown(path[: at + 1])}: {shown(path[:at])} is of type {kind}")
 

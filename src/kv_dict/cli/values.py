@@ -153,7 +153,7 @@ def typed(text: str, *, string: bool = False) -> Any:
         if "is not JSON" not in said:
             raise
     hint = f"; as a string: --string, or {plain([(literal(text), '')])} in quotes of the shell"
-    if text[:1] in ('{', '[', '"') or not text.strip():
+    if text[:1] in ("{", "[", '"') or not text.strip():
         raise Failure(f"the value {literal(text[:60])} is not JSON{hint}")
     if (spelt := _PYTHON.get(text)) is not None:
         raise Failure(f"JSON spells {text} as {spelt}{hint}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from queue import Empty, SimpleQueue
 from typing import Any, Final
@@ -49,7 +50,7 @@ def watch(
         raise click.UsageError("KEY and --prefix: choose one")
     news: SimpleQueue[Change] = SimpleQueue()
     teller = _Teller(as_lines)
-    logging.getLogger("kv_dict").setLevel(logging.ERROR)  # the outages that it tells of are told here
+    logging.getLogger("kv_dict").setLevel(logging.ERROR)  # outages are told here
     with store.open() as md:
         md.subscribe(news.put, key=key, prefix=prefix, initial=not no_initial)
         away = False
@@ -86,7 +87,7 @@ class _Teller:
             self._printer.line([when, name, ("  new  ", "new"), *brief(change.value)], fit=True)
         else:
             self._tell_differences(when, change)
-        click.get_text_stream("stdout").flush()
+        sys.stdout.flush()
 
     def _tell_differences(self, when: tuple[str, str], change: Change) -> None:
         found = list(differences((change.key,), change.previous, change.value))
@@ -113,7 +114,7 @@ class _Teller:
         else:
             text, style = f"-- {moment(since)}  {url} is away; waiting for it", "warn"
         self._printer.line([(text, style)])
-        click.get_text_stream("stdout").flush()
+        sys.stdout.flush()
 
 
 def _as_object(change: Change) -> dict[str, Any]:

@@ -49,6 +49,4 @@ def _durability(told: Mapping[str, Any]) -> Finding:
     where = "on the disk"
     if told["standbys"] and commits != "local":
         where += f" and at the standbys {told['standbys']}"
-    return Finding(
-        name, f"fsync on, synchronous_commit {commits}: acknowledged writes are {where}"
-    )
+    return Finding(name, f"fsync on, synchronous_commit {commits}: acknowledged writes are {where}")

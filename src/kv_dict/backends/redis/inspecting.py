@@ -105,13 +105,13 @@ def _memory(told: dict[str, str | None]) -> Finding:
     if policy is None:
         return Finding(name, "not told (the user may not ask CONFIG GET)")
     if policy != "noeviction":
-        bound = "when the memory set by maxmemory is full" if most != "0" else "once maxmemory is set"
+        bound = "once maxmemory is set" if most == "0" else f"when {most} bytes are full"
         return Finding(
             name,
             f"maxmemory-policy {policy}: the server may delete keys {bound}",
             "CONFIG SET maxmemory-policy noeviction, CONFIG REWRITE",
         )
-    return Finding(name, f"maxmemory-policy noeviction: no key is deleted to make room")
+    return Finding(name, "maxmemory-policy noeviction: no key is deleted to make room")
 
 
 def _replicas(info: dict[str, str], wanted: int) -> list[Finding]:

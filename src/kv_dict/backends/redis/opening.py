@@ -106,7 +106,8 @@ class Opener:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return ConfigurationError(
                 f"{where}: the server's certificate is not trusted "
-                f"({cause.verify_message or cause.reason}); name the authority's file with ca_file=",
+                f"({cause.verify_message or cause.reason}); name the authority's file with "
+                "ca_file=",
                 layer="tls",
             )
         if isinstance(cause, ssl.SSLError) or isinstance(error, ssl.SSLError):
