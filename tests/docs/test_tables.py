@@ -6,6 +6,7 @@ from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -171,13 +172,46 @@ def test_every_table_and_trigger_is_in_the_reference():
     assert (hour == REACH) == ("older than an hour" in page)
 
 
-def test_every_command_and_option_is_in_the_reference():
-    pytest.importorskip("click")
+def commands() -> dict[str, Any]:
+    """Return every command by its words, as `profile show`."""
+    click = pytest.importorskip("click")
     from kv_dict.cli.commands import cli
 
+    found: dict[str, Any] = {}
+    waiting = [("", cli)]
+    while waiting:
+        words, command = waiting.pop()
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            for name in command.list_commands(context):
+                waiting.append((f"{words} {name}".strip(), command.get_command(context, name)))
+        else:
+            found[words] = command
+    return found
+
+
+def test_every_command_and_option_is_in_the_reference():
+    from kv_dict.cli.opening import store_options
+
     page = (REFERENCE / "command-line.md").read_text()
-    for name, command in cli.commands.items():
-        section = page.partition(f"## kv-dict {name}\n")[2].partition("\n## ")[0]
-        assert section, name
+    shared = {opt for option in store_options(lambda: None).__click_params__ for opt in option.opts}
+    store = page.partition("## Which store\n")[2].partition("\n## ")[0]
+    assert {opt for opt in shared if f"\n`{opt} " not in store} == set()
+    for words, command in commands().items():
+        section = page.partition(f"## kv-dict {words.partition(' ')[0]}\n")[2].partition("\n## ")[0]
+        assert section, words
         for option in command.params:
-            assert f"`{option.opts[0]} " in section, f"{name} {option.opts[0]}"
+            for opt in set(option.opts) - shared:
+                if opt.startswith("-"):  # not an argument
+                    assert re.search(rf"`{opt}[ `]", section), f"{words} {opt}"
+
+
+def test_the_reference_knows_no_other_command_or_option():
+    page = (REFERENCE / "command-line.md").read_text()
+    known = commands()
+    for name, section in re.findall(r"^## kv-dict (\S+)\n(.*?)(?=^## )", page, re.M | re.S):
+        of = [command for words, command in known.items() if words.partition(" ")[0] == name]
+        assert of, name
+        options = {opt for command in of for option in command.params for opt in option.opts}
+        for line in re.findall(r"^`-.*$", section, re.M):
+            assert {o for o in re.findall(r"`(--?[a-z-]+)", line)} <= options, line

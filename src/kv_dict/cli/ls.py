@@ -9,7 +9,7 @@ import click
 
 from kv_dict.cli.opening import Store, pass_store
 from kv_dict.cli.output import Failure, Line, Printer, moment
-from kv_dict.cli.paths import missing, shown_path, spelt
+from kv_dict.cli.paths import missing, shown_path
 from kv_dict.cli.revisions import as_text
 from kv_dict.cli.values import as_json, brief
 
@@ -95,5 +95,5 @@ def _tree(key: str, value: Any, depth: int, indent: int, about: Line) -> Iterato
         for step, item in value.items():
             yield from _tree(step, item, depth - 1, indent + 1, beside)
         return
-    gap = " " * max(2, 24 - 2 * indent - len(spelt(key)))
+    gap = " " * max(2, 24 - 2 * indent - len(shown_path([key])))
     yield [*name, (gap, ""), *brief(value, 10_000)]

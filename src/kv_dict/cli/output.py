@@ -20,7 +20,6 @@ Line: TypeAlias = "list[tuple[str, str]]"
 """Pieces of text and the style of each: a name of `_STYLES`, or nothing."""
 
 _STYLES: Final[dict[str, dict[str, Any]]] = {
-    "": {},
     "key": {"fg": "cyan"},
     "string": {"fg": "green"},
     "number": {"fg": "blue"},
@@ -104,7 +103,7 @@ class Printer:
             click.echo(plain(line))
             return
         shown = _fitting(line, self.width) if fit else line
-        click.echo("".join(click.style(text, **_STYLES[style]) for text, style in shown))
+        click.echo("".join(click.style(t, **_STYLES[s]) if s else t for t, s in shown))
 
     def lines(self, lines: Iterable[Line], *, fit: bool = False) -> None:
         """Print several."""
