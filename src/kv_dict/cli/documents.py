@@ -61,8 +61,6 @@ def read(data: bytes, form: str, name: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         kind = "empty" if document is None else f"a {type(document).__name__}"
         raise Failure(f"{name} is {kind}; it should be an object of keys and values")
-    if wrong := next((key for key in document if not isinstance(key, str)), None):
-        raise Failure(f"{name}: the key {wrong!r} is not a string; put it in quotes")
     try:
         return {key: restore(value, f"{name}[{key!r}]") for key, value in document.items()}
     except RecursionError:
@@ -93,11 +91,13 @@ def _yaml(text: str) -> Any:
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             seen = set()
             for key, _ in node.value:
-                if key.tag != "tag:yaml.org,2002:merge" and (key.tag, key.value) in seen:
+                if key.tag != "tag:yaml.org,2002:str":
+                    wrong = f"the key {key.value!r} is no string, and keys are strings; quote it"
+                    raise ValueError(wrong + _place(key.start_mark))
+                if key.value in seen:
                     twice = f"the key {key.value!r} is there twice"
                     raise ValueError(twice + _place(key.start_mark))
-                if isinstance(key.value, str):
-                    seen.add((key.tag, key.value))
+                seen.add(key.value)
             return super().construct_mapping(node, deep=deep)
 
     try:

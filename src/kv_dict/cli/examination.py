@@ -169,7 +169,12 @@ def _store(backend: Backend, profile: Profile, writes: bool) -> Iterator[Step]:
     except KVDictError as error:
         if _layer(error) == "store":
             yield Step("login", "ok", "this program is let in")
-        yield _failed("login" if isinstance(error, ConfigurationError) else "answer", error)
+        if isinstance(error, ConfigurationError):
+            yield _failed("login", error)
+        else:
+            tls = urlsplit(backend.url).scheme.startswith(("rediss", "tls"))
+            advice = "does the server speak TLS on this port?" if tls else ""
+            yield _failed("answer", error, advice)
         return
     yield Step("login", "ok", f"this program is let in; it answers in {_since(begun)}")
     yield Step("store", "ok", "it is there")
@@ -211,14 +216,16 @@ async def _follow(backend: Backend, prefix: str, timeout: float, writes: bool) -
     """Follow what is under a prefix, write there, and be told of it by the store."""
     begun = time.perf_counter()
     try:
-        async with asyncio.timeout(timeout), aclosing(backend.watch(prefix)) as events:
-            if isinstance(news := await anext(events), Stale):
-                raise Unavailable(news.reason)
+        async with aclosing(backend.watch(prefix)) as events:
+            async with asyncio.timeout(timeout):
+                first = await anext(events)
+            if isinstance(first, Stale):
+                raise Unavailable(first.reason)
             if not writes:
                 return [Step("watch", "ok", f"it is followed after {_since(begun)}")]
             return await _write(backend, f"{prefix}probe", events, timeout)
     except TimeoutError:
-        return [Step("watch", "fail", f"the store does not tell it within {timeout:g} s", "", 3)]
+        return [Step("watch", "fail", f"no first news within {timeout:g} s", "", 3)]
     except KVDictError as error:
         return [_failed("watch", error)]
 
@@ -232,12 +239,12 @@ async def _write(
         await backend.commit([Put(key, b'"of kv-dict check"')], timeout=timeout)
         written = True
         steps = [Step("write", "ok", f"written and acknowledged in {_since(begun)}")]
-        async for event in events:
-            if isinstance(event, Stale):
-                raise Unavailable(event.reason)
-            told = event.events if isinstance(event, Changes) else event.entries
-            if any(one.key == key for one in told):
-                break
+        try:
+            async with asyncio.timeout(timeout):
+                await _told(events, key)
+        except TimeoutError:
+            found = f"it did not tell of the change within {timeout:g} s"
+            return [*steps, Step("watch", "fail", found, "look at the log of the server", 3)]
         span = _since(begun)
         return [*steps, Step("watch", "ok", f"told {span} after the write began")]
     except KVDictError as error:
@@ -246,6 +253,16 @@ async def _write(
     finally:
         if written:
             await backend.commit([Delete(key)], timeout=timeout)
+
+
+async def _told(events: AsyncGenerator[WatchEvent, None], key: str) -> None:
+    """Return when a watch has told of a key."""
+    async for event in events:
+        if isinstance(event, Stale):
+            raise Unavailable(event.reason)
+        news = event.events if isinstance(event, Changes) else event.entries
+        if any(one.key == key for one in news):
+            return
 
 
 def _since(begun: float) -> str:

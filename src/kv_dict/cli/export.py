@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,7 +11,7 @@ import click
 
 from kv_dict.cli.documents import FORMATS, format_of, written
 from kv_dict.cli.opening import Store, pass_store
-from kv_dict.cli.output import Failure
+from kv_dict.cli.output import Failure, write
 
 __all__ = ["export"]
 
@@ -47,7 +46,7 @@ def export(store: Store, file: str, form: str | None, select: tuple[str, ...], f
         items = {k: v for k, v in items.items() if any(fnmatchcase(k, p) for p in select)}
     data = written(items, format_of(file, form))
     if file == "-":
-        sys.stdout.buffer.write(data)
+        write(data)
         return
     _save(Path(file), data, force)
     click.echo(f"{len(items)} items written to {click.format_filename(file)}", err=True)

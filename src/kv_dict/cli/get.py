@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any
 
 import click
 
 from kv_dict.cli.opening import Store, pass_store
-from kv_dict.cli.output import Failure, Printer, harmless
+from kv_dict.cli.output import Failure, Printer, harmless, write
 from kv_dict.cli.paths import Path, look, missing
 from kv_dict.cli.revisions import as_text
 from kv_dict.cli.values import as_json, full
@@ -70,7 +69,7 @@ def _print_raw(value: Any, *, exactly: bool) -> None:
     if isinstance(value, bytes | bytearray):
         if not exactly:
             raise Failure("bytes are not for a terminal; send them to a file: ... --raw > FILE")
-        sys.stdout.buffer.write(value)
+        write(bytes(value))
         return
     text = value if isinstance(value, str) else json.dumps(as_json(value), separators=(",", ":"))
     click.echo(text if exactly else harmless(text, keep="\n\t"))

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 import click
 
-__all__ = ["Failure", "Line", "Printer", "harmless", "moment", "plain"]
+__all__ = ["Failure", "Line", "Printer", "harmless", "moment", "plain", "write"]
 
 Line: TypeAlias = "list[tuple[str, str]]"
 """Pieces of text and the style of each: a name of `_STYLES`, or nothing."""
@@ -79,6 +79,13 @@ def moment(seconds: float | None, *, exact: bool = False) -> str:
 def plain(line: Line) -> str:
     """Return the text of a line."""
     return "".join(text for text, _ in line)
+
+
+def write(data: bytes) -> None:
+    """Write bytes to standard output, all of them: unbuffered, one call may write only some."""
+    left = memoryview(data)
+    while left:
+        left = left[sys.stdout.buffer.write(left) :]
 
 
 class Printer:
