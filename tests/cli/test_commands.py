@@ -410,6 +410,26 @@ def test_options_before_or_behind_the_command(run: Run, md: RemoteKVMapping, url
     run("ls", "--url", "redis://127.0.0.1:1/0", status=3)
 
 
+def test_a_profile(run: Run, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "kv-dict.toml"
+    file.write_text(
+        f"""[profiles.xas]\nurl = "sqlite://{tmp_path / "xas.db"}"\nentry_point = "xas-"\n"""
+        """separator = false\nprotected = ["beamline_id"]\n[profiles.xas.defaults]\ncycle = 1\n"""
+    )
+    monkeypatch.setenv("KV_DICT_CONFIG", str(file))
+    monkeypatch.delenv("KV_DICT_URL")
+    run("ls", "--profile", "nobody", status=2)
+    assert run("ls", "--profile", "xas").stdout == ""  # looking puts no defaults in
+    refused = run("--profile", "xas", "set", "a=1", "beamline_id=XAS", status=1).stderr
+    assert "--unlock" in refused
+    run("--profile", "xas", "set", "a=1", "beamline_id=XAS", "--unlock")
+    run("--profile", "xas", "del", "beamline_id", status=1)
+    run("--profile", "xas", "import", "--replace", "-", stdin="{}", status=1)
+    assert run("--profile", "xas", "ls", "--keys").stdout == "a\nbeamline_id\n"
+    run("--profile", "xas", "del", "--unlock", "beamline_id")
+    assert '"xas-"' in run("check", "--profile", "xas").stdout.replace("'", '"')
+
+
 def test_a_wrong_command_suggests(run: Run) -> None:
     assert "Did you mean watch?" in run("wach", status=2).stderr
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from kv_dict.cli.difference import NOTHING, Difference
-from kv_dict.cli.opening import Store, pass_store
+from kv_dict.cli.opening import Store, pass_store, unlock_option
 from kv_dict.cli.output import Failure, Line, Printer
 from kv_dict.cli.paths import Path, changed, look, missing, shown, shown_path
 from kv_dict.cli.revisions import as_text
@@ -29,6 +29,7 @@ __all__ = ["assign"]
 @click.option("--if-absent", is_flag=True, help="Only where there is nothing yet.")
 @click.option("--quiet", "-q", is_flag=True, help="Do not tell what was changed.")
 @click.option("--json", "as_lines", is_flag=True, help="Tell it as one JSON object a line.")
+@unlock_option
 @pass_store
 def assign(
     store: Store,
@@ -38,6 +39,7 @@ def assign(
     if_absent: bool,
     quiet: bool,
     as_lines: bool,
+    unlock: bool,
 ) -> None:
     """Change one value, or several in one atomic step, and tell what was there before.
 
@@ -60,7 +62,7 @@ def assign(
     if if_revision is not None and (if_absent or len({path[0] for path, _ in pairs}) > 1):
         raise click.UsageError("--if-revision is for one item, and not with --if-absent")
     values = {path: _value(text, string) for path, text in pairs}
-    with store.open() as md:
+    with store.open(unlock=unlock) as md:
         if len({path[0] for path in values}) == 1 and any(len(path) > 1 for path in values):
             done = _inside(md, values, if_revision, if_absent)
         else:

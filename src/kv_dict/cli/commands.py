@@ -15,7 +15,13 @@ from typing import Any, Final
 import click
 
 from kv_dict.cli.opening import store_options
-from kv_dict.errors import ConfigurationError, KVDictError, OutcomeUnknown, Unavailable
+from kv_dict.errors import (
+    ConfigurationError,
+    KVDictError,
+    OutcomeUnknown,
+    ProtectedError,
+    Unavailable,
+)
 
 __all__ = ["cli"]
 
@@ -29,6 +35,8 @@ _COMMANDS: Final = {
     "history": "kv_dict.cli.history:history",
     "import": "kv_dict.cli.importing:import_",
     "ls": "kv_dict.cli.ls:ls",
+    "migrate": "kv_dict.cli.migrate:migrate",
+    "profile": "kv_dict.cli.profile:profile",
     "set": "kv_dict.cli.assign:assign",
     "watch": "kv_dict.cli.watch:watch",
 }
@@ -73,6 +81,10 @@ class _Group(click.Group):
         _survive_narrow_encodings()
         try:
             return super().main(*args, **kwargs)
+        except ProtectedError as error:
+            names = " and ".join(error.keys)
+            _say(f"protected by the profile, and nothing was written: {names}; --unlock means it")
+            sys.exit(1)
         except KVDictError as error:
             _say(str(error))
             sys.exit(next((s for kind, s in _STATUS.items() if isinstance(error, kind)), 1))
@@ -119,6 +131,6 @@ def cli() -> None:
     kv-dict watch                       see every change as it happens
     kv-dict check                       does the store work, and will it keep what it is given?
 
-    Which store: --profile or --url, before or after the command; otherwise the environment's
-    KV_DICT_URL, or else a file of yours.
+    Which store: --profile or --url, before or after the command; otherwise what `kv-dict profile
+    show` tells.
     """

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from kv_dict.cli.opening import Store, pass_store
+from kv_dict.cli.opening import Store, pass_store, unlock_option
 from kv_dict.cli.output import Printer
 from kv_dict.cli.paths import Path, look, missing, shown_path, without
 from kv_dict.cli.values import as_json, brief
@@ -21,8 +21,11 @@ __all__ = ["delete"]
 @click.argument("paths", type=Path(), nargs=-1, required=True, metavar="PATH...")
 @click.option("--quiet", "-q", is_flag=True, help="Do not tell what was there.")
 @click.option("--json", "as_lines", is_flag=True, help="Tell it as one JSON object a line.")
+@unlock_option
 @pass_store
-def delete(store: Store, paths: tuple[tuple[str, ...], ...], quiet: bool, as_lines: bool) -> None:
+def delete(
+    store: Store, paths: tuple[tuple[str, ...], ...], quiet: bool, as_lines: bool, unlock: bool
+) -> None:
     """Remove items, in one atomic step, or a part of one; tell what was there.
 
     \b
@@ -36,7 +39,7 @@ def delete(store: Store, paths: tuple[tuple[str, ...], ...], quiet: bool, as_lin
     nested = [path for path in paths if len(path) > 1]
     if nested and len(paths) > 1:
         raise click.UsageError("parts of items are removed one at a time: name one")
-    with store.open() as md:
+    with store.open(unlock=unlock) as md:
         gone = [_part(md, nested[0])] if nested else _items(md, [path[0] for path in paths])
     printer = Printer()
     for path, value in gone:

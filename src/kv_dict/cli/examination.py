@@ -16,12 +16,13 @@ from urllib.parse import unquote, urlsplit
 
 from kv_dict.backend import Backend
 from kv_dict.cli.bounded import within
-from kv_dict.cli.opening import Profile, Store
+from kv_dict.cli.opening import Store
 from kv_dict.errors import ConfigurationError, KVDictError, OutcomeUnknown, Unavailable
 from kv_dict.keys import KeySpace
 from kv_dict.mapping import RemoteKVMapping
 from kv_dict.model import Changes, Delete, Put, Stale, WatchEvent
 from kv_dict.portal import face_of
+from kv_dict.profiles import Profile
 
 __all__ = ["Step", "examine"]
 

@@ -10,7 +10,7 @@ import click
 
 from kv_dict.cli.difference import NOTHING, Difference, differences
 from kv_dict.cli.documents import FORMATS, format_of, read
-from kv_dict.cli.opening import Store, pass_store
+from kv_dict.cli.opening import Store, pass_store, unlock_option
 from kv_dict.cli.output import Failure, Printer
 from kv_dict.codec import JSONCodec
 from kv_dict.errors import ConflictError
@@ -27,9 +27,16 @@ __all__ = ["import_"]
 @click.option("--overwrite", is_flag=True, help="Change items that are there with other values.")
 @click.option("--replace", is_flag=True, help="Make it exactly the file: remove other items too.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+@unlock_option
 @pass_store
 def import_(
-    store: Store, file: str, form: str | None, overwrite: bool, replace: bool, dry_run: bool
+    store: Store,
+    file: str,
+    form: str | None,
+    overwrite: bool,
+    replace: bool,
+    dry_run: bool,
+    unlock: bool,
 ) -> None:
     """Take the items of FILE (- for standard input), all in one atomic step.
 
@@ -47,7 +54,7 @@ def import_(
     items = read(data, format_of(file, form), name)
     for key, value in items.items():  # what cannot be stored is told before anything else
         JSONCodec().encode(value, f"{name}[{check_key(key)!r}]")
-    with store.open() as md:
+    with store.open(unlock=unlock) as md:
         versions = md.versions()
         found = {key: version.value for key, version in versions.items()}
         removed = sorted(found.keys() - items.keys()) if replace else []

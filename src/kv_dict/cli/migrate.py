@@ -76,7 +76,7 @@ def migrate(
     Ends with status 0 if all is done, 1 if it refuses to begin: because the store has other values
     of some keys (--overwrite or --keep-existing), or because something cannot be stored
     (--skip-unusable).
-    """  # noqa: D301 - click's own mark for lines that are not to be wrapped
+    """
     with _progress(shown=not as_json) as progress:
         migration = prepare(
             source,

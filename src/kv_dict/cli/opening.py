@@ -10,36 +10,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from kv_dict.backend import Backend
     from kv_dict.mapping import RemoteKVMapping
+    from kv_dict.profiles import Profile
 
-__all__ = ["Store", "pass_store", "store_options"]
+__all__ = ["Store", "pass_store", "said", "store_options", "unlock_option"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _GIVEN: Final = "kv_dict.store"
-
-
-@dataclass(frozen=True)
-class Profile:
-    """A store and how to use it.
-
-    Attributes
-    ----------
-    backend : callable
-        Returns the backend, not connected.
-    entry_point : str
-        The scope within the store.
-    separator : str or None
-        Between entry point and key.
-    timeout : float
-        Seconds for each operation.
-    """
-
-    backend: Callable[[], Backend]
-    entry_point: str
-    separator: str | None
-    timeout: float
 
 
 @dataclass(frozen=True)
@@ -62,28 +40,31 @@ class Store:
 
     def profile(self) -> Profile:
         """Return the store and how to use it; ConfigurationError if that cannot be."""
-        import os
+        from kv_dict.profiles import load_profile
 
-        from kv_dict import profiles
-
-        url = self.target or os.environ.get("KV_DICT_URL") or None
-        entry_point = self.entry_point
-        if entry_point is None:
-            entry_point = os.environ.get("KV_DICT_ENTRY_POINT") or profiles.DEFAULT_ENTRY_POINT
-        return Profile(
-            profiles._default_backend if url is None else lambda: profiles._backend(url),
-            entry_point,
-            ":",
-            5.0 if self.timeout is None else self.timeout,
+        return load_profile(
+            self.target,
+            entry_point=self.entry_point,
+            reads="server",
+            timeout=self.timeout,
+            on_outage="fail",
         )
 
-    def open(self) -> RemoteKVMapping:
-        """Return a mapping, each of whose reads asks the store; nothing is connected yet."""
+    def open(self, *, unlock: bool = False) -> RemoteKVMapping:
+        """Return a mapping, each of whose reads asks the store; nothing is connected yet.
+
+        Without the profile's defaults: who only looks writes nothing. `unlock` is for what may
+        change its protected keys too.
+        """
         from kv_dict.mapping import RemoteKVMapping
 
         found = self.profile()
         return RemoteKVMapping(
-            found.backend(), found.entry_point, found.separator, timeout=found.timeout
+            found.backend(),
+            found.entry_point,
+            found.separator,
+            timeout=found.timeout,
+            protected=() if unlock else found.protected,
         )
 
 
@@ -134,5 +115,9 @@ _OPTIONS: Final = (
     _option("--profile", "NAME", "The profile that names the store."),
     _option("--url", "URL", "The store: redis://host:6379/0, ..."),
     _option("--entry-point", "NAME", "The scope within the store."),
-    _option("--timeout", "SECONDS", "For each operation; 5 if not given.", _SECONDS),
+    _option("--timeout", "SECONDS", "For each operation; 5 if nothing else is said.", _SECONDS),
+)
+
+unlock_option: Final = click.option(
+    "--unlock", is_flag=True, help="Change keys that the profile protects, too."
 )
