@@ -71,6 +71,7 @@ def test_what_is_not_expected_is_written_whatever_it_is(md: RemoteKVMapping) -> 
 def test_keys_below_are_part_of_an_item(md: RemoteKVMapping) -> None:
     with RemoteKVMapping(md.backend, f"{md.entry_point}:main") as below:
         below["sup1"] = 1
+        md.sync()
         seen = md.version("main")
         assert seen.value == {"sup1": 1}
         below["sup2"] = 2

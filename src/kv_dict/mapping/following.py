@@ -70,26 +70,6 @@ class Following:
         """
         return self._scope.history(check_key(key))
 
-    def version(self, key: str) -> Version:
-        """Return the present value of an item, plain and detached, with when it was written.
-
-        Raises
-        ------
-        KeyError
-            The item is missing.
-
-        Examples
-        --------
-        >>> md["energy"] = 7.1
-        >>> md.version("energy").value
-        7.1
-        """
-        stored = self._scope.read(check_key(key))
-        if not stored:
-            raise KeyError(key)
-        last = max(stored.entries, key=lambda entry: entry.time or 0.0)
-        return Version(stored.value(), last.time, last.revision)
-
     # -- changes ---------------------------------------------------------------------------------
 
     def subscribe(

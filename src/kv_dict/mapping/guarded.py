@@ -22,12 +22,14 @@ class Guarded:
     _scope: Scope
 
     def version(self, key: str) -> Version:
-        """Return an item with its time and revision, as the store has it now.
+        """Return an item, plain and detached, with its revision and when it was written.
+
+        As reads see it: from the replica, where they are answered by one.
 
         Raises
         ------
         KeyError
-            There is no such item.
+            The item is missing.
 
         Examples
         --------
@@ -35,7 +37,7 @@ class Guarded:
         >>> md.version("energy").value
         7.1
         """
-        stored = self._scope.load(check_key(key))
+        stored = self._scope.read(check_key(key))
         if not stored:
             raise KeyError(key)
         return _version(stored, stored.value())
