@@ -9,6 +9,7 @@
     ├── ProtectedError       (a TypeError) a change of a key that the mapping protects
     ├── EncodeError          (a TypeError) a key or value that cannot be stored
     ├── DecodeError          (a ValueError) what is stored cannot be read as a value
+    ├── NotHolder            the baton is in another session's hands, or in nobody's
     ├── Unsupported          the backend cannot do this, and says so instead of pretending
     ├── ClosedError          used after ``close()``
     ├── ConfigurationError   (a ValueError) a URL, an option or a file that cannot work
@@ -34,6 +35,7 @@ __all__ = [
     "EncodeError",
     "KVDictError",
     "LoopThreadError",
+    "NotHolder",
     "OutcomeUnknown",
     "ProtectedError",
     "ReentryError",
@@ -105,6 +107,10 @@ class EncodeError(KVDictError, TypeError):
 
 class DecodeError(KVDictError, ValueError):
     """What the store holds under a key is not a value this program can read; names the key."""
+
+
+class NotHolder(KVDictError):
+    """The baton is in another session's hands, or in nobody's; the message says whose."""
 
 
 class Unsupported(KVDictError):

@@ -21,6 +21,7 @@ from typing import Any, Final, TypeAlias, overload
 from weakref import WeakKeyDictionary
 
 from kv_dict.backend import Backend
+from kv_dict.coordination import beside
 from kv_dict.errors import ConfigurationError, OutcomeUnknown, Unavailable
 from kv_dict.mapping import RemoteKVMapping
 
@@ -132,7 +133,9 @@ class ScanIds:
         timeout = md.timeout if md.stale_since is None else min(md.timeout, AWAY_TIMEOUT)
         with (
             RemoteKVMapping(md.backend, md.entry_point, md.sep, timeout=timeout) as stored,
-            RemoteKVMapping(md.backend, _beside(md), md.sep, timeout=timeout) as counters,
+            RemoteKVMapping(
+                md.backend, beside(md, "scan_ids"), md.sep, timeout=timeout
+            ) as counters,
         ):
             shown = self._checked(stored.get(self._key, 0))
             taken = reserve
@@ -160,18 +163,6 @@ class ScanIds:
                 "assign the number of the last run to it"
             )
         return last
-
-
-def _beside(md: RemoteKVMapping) -> str:
-    """Return the entry point of the reserved numbers, which is not within the metadata's."""
-    if md.sep is not None:
-        return f"{md.entry_point}@scan_ids"
-    if not md.entry_point:
-        raise ConfigurationError(
-            "scan ids can be reserved for outages only beside a mapping that has an entry point; "
-            "give it one, or use scan_id_source(reserve=0)"
-        )
-    return f"@scan_ids {md.entry_point}"
 
 
 def _pin(md: Metadata, number: int) -> None:
