@@ -6,7 +6,7 @@ ever held it at a time, some note would be of a lesser token than an earlier one
 
 from __future__ import annotations
 
-import random
+import itertools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -94,7 +94,7 @@ class Notes:
     def check(self) -> None:
         notes = self.read()
         holders: dict[int, int] = {}
-        for (_, earlier, _), (now, token, pid) in zip(notes, notes[1:], strict=False):
+        for (_, earlier, _), (now, token, pid) in itertools.pairwise(notes):
             assert token >= earlier, f"at {now} {pid} held by {token} what was held by {earlier}"
             assert holders.setdefault(token, pid) == pid
 
