@@ -60,7 +60,7 @@ class Baton:
 
     Notes
     -----
-    The argument that two never hold it at a time is in `kv_dict.coordination.lease`. It supposes
+    Two never hold it at a time, unless it is stolen: see :doc:`/how-to/baton`. That supposes
     that the store keeps what it acknowledged; a token is no greater than the last if all was lost.
     A forked child holds nothing.
     """

@@ -35,6 +35,5 @@ def beside(md: RemoteKVMapping, what: str) -> str:
 
 def open_beside(md: RemoteKVMapping, what: str, *, timeout: float) -> RemoteKVMapping:
     """Open that entry point, asking the store each time, to close it when done."""
-    return RemoteKVMapping(
-        md.backend, beside(md, what), md.sep, timeout=max(0.1, min(md.timeout, timeout))
-    )
+    where = beside(md, what)
+    return RemoteKVMapping(md.backend, where, md.sep, timeout=max(0.1, min(md.timeout, timeout)))

@@ -64,6 +64,7 @@ class RunStatus:
     Examples
     --------
     >>> from bluesky import RunEngine
+    >>> from kv_dict.integrations.bluesky import read_status
     >>> RE = RunEngine(md)
     >>> with RunStatus(RE) as status:
     ...     status.flush()
