@@ -84,6 +84,8 @@ def test_a_theft_is_traced(two: Any, eventually: Any, caplog: Any) -> None:
         one.check()
     assert (one.held, one.token) == (False, None)
     other.release()
+    with pytest.raises(NotHolder, match=r"nobody holds .* \(this session lost it: .* stolen by"):
+        one.check()
     assert one.acquire() == 3
     trace = [(line.token, line.what, line.reason) for line in one.log]
     assert trace == [

@@ -169,7 +169,10 @@ def test_one_that_was_stopped_learns_before_it_acts(url: str, start: Any, eventu
         assert "(taker, process " in said
         assert "has the baton 'baton'" in said
         baton.release()
-        assert holder.ask("may I?") == "nobody holds the baton 'baton': acquire() it first"
+        said = holder.ask("may I?")
+        assert said.startswith("nobody holds the baton 'baton' (this session lost it: ")
+        assert "token 2  taken over, not renewed, by " in said
+        assert said.endswith("): acquire() it first")
 
 
 @pytest.mark.parametrize("url", ["sqlite", "nats"], indirect=True)

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from kv_dict.coordination.beside import open_beside
+from kv_dict.coordination.keeper import Keeper
 from kv_dict.coordination.lease import MARGIN, Lease
 from kv_dict.coordination.pulse import check_seconds
 from kv_dict.coordination.record import BatonRecord, Handover, Request
@@ -26,9 +27,6 @@ LEAST_LEASE: Final = 0.2
 
 _POLL: Final = 0.5
 """Seconds, at most, between two looks at a baton that is waited for."""
-
-_RETRY: Final = 1.0
-"""Seconds, at most, until a renewal that failed is tried again."""
 
 
 class Baton:
@@ -78,7 +76,7 @@ class Baton:
         self._items = open_beside(md, "baton", timeout=self.lease / 3)
         self._lease = Lease(self._items, name, self.lease, program)
         self._ended = threading.Event()
-        self._keeper: _Keeper | None = None
+        self._keeper: Keeper | None = None
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -266,7 +264,7 @@ class Baton:
         with self._lock:
             if self._keeper is not None:  # it may just be learning that its time is over
                 self._keeper.stop.set()
-            self._keeper = _Keeper(self.name, self._lease, self.lease)
+            self._keeper = Keeper(self.name, self._lease, self.lease)
             self._keeper.start()
             atexit.unregister(self.close)
             atexit.register(self.close)
@@ -290,50 +288,11 @@ class Baton:
             record = self._lease.lost or BatonRecord()
         if record.claim:
             return self._whose(record)
-        return f"nobody holds the baton {self.name!r}: acquire() it first"
+        lost = f" (this session lost it: {loss})" if (loss := self._lease.loss) else ""
+        return f"nobody holds the baton {self.name!r}{lost}: acquire() it first"
 
     def _whose(self, record: BatonRecord) -> str:
         return whose(self.name, record, self._lease.still(record))
-
-
-class _Keeper(threading.Thread):
-    """Renews while it is held, and tells when it is lost or asked for."""
-
-    def __init__(self, name: str, lease: Lease, seconds: float) -> None:
-        super().__init__(name="kv_dict baton", daemon=True)
-        self.stop = threading.Event()
-        self._baton, self._lease, self._seconds = name, lease, seconds
-        self._requests: tuple[Request, ...] = ()
-
-    def run(self) -> None:
-        pause = self._seconds / 3
-        while not self.stop.wait(pause):
-            try:
-                record = self._lease.renew()
-            except (NotHolder, ClosedError):
-                self._tell_loss()
-                return
-            except KVDictError as error:  # tried until it is certain to be lost, and after that
-                if pause == self._seconds / 3:
-                    _log.warning("baton %r: cannot be renewed: %s", self._baton, error)
-                pause = min(self._seconds / 10, _RETRY)
-            else:
-                pause = self._seconds / 3
-                self._tell_requests(record)
-
-    def _tell_loss(self) -> None:
-        lost = self._lease.lost
-        if lost is not None and not self.stop.is_set():
-            how = str(lost.log[-1]) if lost.log else f"now held by {lost.holder}"
-            _log.warning("baton %r: lost by this session: %s", self._baton, how)
-
-    def _tell_requests(self, record: BatonRecord) -> None:
-        for request in record.requests:
-            if request not in self._requests:
-                _log.warning(
-                    "baton %r: %s asks for it: %s", self._baton, request.by, request.reason
-                )
-        self._requests = record.requests
 
 
 def whose(name: str, record: BatonRecord, still: float) -> str:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from kv_dict.coordination.pulse import Pulse, elapsed
-from kv_dict.coordination.record import BatonRecord
+from kv_dict.coordination.record import BatonRecord, Handover
 from kv_dict.coordination.session import Session
 from kv_dict.errors import NotHolder
 from kv_dict.mapping import RemoteKVMapping
@@ -88,7 +88,9 @@ class Lease:
         self._grip: _Grip | None = None
         self._record = BatonRecord()  # as it was last written by this contender
         self.lost: BatonRecord | None = None
-        """Who had it when this contender found that it had lost it."""
+        """As it was when this contender found that it had lost it."""
+        self.loss: Handover | None = None
+        """Who took it from this contender."""
 
     def _after_fork(self) -> None:
         """Have a forked child begin anew: what its parent holds is not the child's."""
@@ -166,6 +168,8 @@ class Lease:
         except _Leave as left:
             if self._grip is not None and self._grip.token == grip.token:
                 self._grip, self.lost = None, left.record
+                later = (line for line in left.record.log if line.token > grip.token)
+                self.loss = next(later, None)
             raise NotHolder("the baton is not held here any more") from None
 
     def release(self) -> bool:
@@ -219,7 +223,7 @@ class Lease:
         grip = self._grip
         if only is None or (grip is not None and grip.token == only):  # not released meanwhile
             self._grip = _Grip(record.token, asked + record.lease)
-            self._record, self.lost = record, None
+            self._record, self.lost, self.loss = record, None, None
         return record
 
     def _mine(self, record: BatonRecord, what: str, reason: str = "") -> BatonRecord:

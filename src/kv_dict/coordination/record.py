@@ -44,7 +44,8 @@ class Handover:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.time))
         of = f" from {self.previous}" if self.previous and self.what != "released" else ""
         why = f": {self.reason}" if self.reason else ""
-        return f"{when}  token {self.token}  {self.what} by {self.by}{of}{why}"
+        what = "taken over, not renewed," if self.what == "expired" else self.what
+        return f"{when}  token {self.token}  {what} by {self.by}{of}{why}"
 
 
 @dataclass(frozen=True, slots=True)
