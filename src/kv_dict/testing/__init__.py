@@ -1,7 +1,7 @@
 """For those who write a backend: the suite that decides whether it is one.
 
-Write a `RawStore` for the store, subclass `BackendConformance`, and run pytest. Nothing else in here
-needs pytest: ``kv_dict.testing.servers`` starts real servers for anybody.
+Write a `RawStore` for the store, subclass `BackendConformance`, and run pytest. Nothing else in
+here needs pytest: ``kv_dict.testing.servers`` starts real servers for anybody.
 """
 
 from typing import TYPE_CHECKING, Any
