@@ -8,8 +8,8 @@
     ├── ConflictError        the store holds something else than the write expected
     ├── ProtectedError       (a TypeError) a change of a key that the mapping protects
     ├── EncodeError          (a TypeError) a key or value that cannot be stored
+    ├── CheckError           (a ValueError) a value that could be stored, and that a check refuses
     ├── DecodeError          (a ValueError) what is stored cannot be read as a value
-    ├── NotHolder            the baton is in another session's hands, or in nobody's
     ├── Unsupported          the backend cannot do this, and says so instead of pretending
     ├── ClosedError          used after ``close()``
     ├── ConfigurationError   (a ValueError) a URL, an option or a file that cannot work
@@ -28,6 +28,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 __all__ = [
+    "CheckError",
     "ClosedError",
     "ConfigurationError",
     "ConflictError",
@@ -35,7 +36,6 @@ __all__ = [
     "EncodeError",
     "KVDictError",
     "LoopThreadError",
-    "NotHolder",
     "OutcomeUnknown",
     "ProtectedError",
     "ReentryError",
@@ -105,12 +105,16 @@ class EncodeError(KVDictError, TypeError):
     """A key or value that cannot be stored; the message names the path of the culprit."""
 
 
+class CheckError(KVDictError, ValueError):
+    """A value that could be stored, and that the mapping's check refuses; nothing was written.
+
+    What is checked is the mapping's ``check`` option: what bluesky would refuse later, for example,
+    when a run begins.
+    """
+
+
 class DecodeError(KVDictError, ValueError):
     """What the store holds under a key is not a value this program can read; names the key."""
-
-
-class NotHolder(KVDictError):
-    """The baton is in another session's hands, or in nobody's; the message says whose."""
 
 
 class Unsupported(KVDictError):
