@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from kv_dict.backend import Backend
 from kv_dict.errors import (
+    CheckError,
     ClosedError,
     ConfigurationError,
     ConflictError,
@@ -17,14 +18,13 @@ from kv_dict.errors import (
     EncodeError,
     KVDictError,
     LoopThreadError,
-    NotHolder,
     OutcomeUnknown,
     ProtectedError,
     ReentryError,
     Unavailable,
     Unsupported,
 )
-from kv_dict.mapping import Change, RemoteKVMapping, Version
+from kv_dict.mapping import Change, LayeredMapping, RemoteKVMapping, Version
 from kv_dict.profiles import open_mapping
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Backend",
     "Change",
+    "CheckError",
     "ClosedError",
     "ConfigurationError",
     "ConflictError",
@@ -44,9 +45,9 @@ __all__ = [
     "EncodeError",
     "InMemoryAsyncBackend",
     "KVDictError",
+    "LayeredMapping",
     "LoopThreadError",
     "NatsBackend",
-    "NotHolder",
     "OutcomeUnknown",
     "PostgresBackend",
     "ProtectedError",

@@ -25,8 +25,8 @@ from kv_dict import (
     RemoteKVMapping,
     SQLiteBackend,
 )
-from kv_dict.mapping import subscriptions
-from kv_dict.mapping.subscriptions import Change
+from kv_dict.mapping import feed
+from kv_dict.mapping.feed import Change
 from kv_dict.model import Delete, Put
 from kv_dict.replica import contents
 from kv_dict.replica import replica as replica_module
@@ -346,7 +346,7 @@ def test_one_that_raises_is_logged_and_stays(
 def test_a_slow_one_delays_nobody_and_misses_no_last_state(
     md: RemoteKVMapping, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subscriptions, "MAX_PENDING", 50)
+    monkeypatch.setattr(feed, "MAX_PENDING", 50)
     go, slow, quick = threading.Event(), [], Told()
 
     def wait(change: Change) -> None:

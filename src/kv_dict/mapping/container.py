@@ -113,7 +113,7 @@ class Container:
             tie is not None
             and tie.operator is not None
             and tie.parent is None
-            and tie.held.scope is scope
+            and (tie.held.scope is scope or tie.held.scope.left_for is not None)
             and tie.held.stored.key == key
             and continues(tie.operator)
         )

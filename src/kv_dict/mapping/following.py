@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 
 from kv_dict.keys import check_key
+from kv_dict.mapping.feed import Change, Feed
 from kv_dict.mapping.scope import Scope, Version
-from kv_dict.mapping.subscriptions import Change, Feed, Subscriptions
+from kv_dict.mapping.subscriptions import Subscriptions
 
 __all__ = ["Following"]
 
@@ -29,8 +30,7 @@ class Following:
     @property
     def waiting(self) -> tuple[str, ...]:
         """The keys of writes that wait for the store to come back (``on_outage="continue"``)."""
-        replica, space = self._scope.replica, self._scope.space
-        return () if replica is None else tuple(sorted({space.first(k) for k in replica.waiting}))
+        return self._scope.waiting
 
     def sync(self) -> None:
         """Return when reads see everything that was acknowledged, to anybody, before the call.

@@ -95,55 +95,57 @@ class Guarded:
             raise ValueError(f"expected, but neither put nor deleted: {', '.join(unused)}")
         if not items and not removed:
             return {}
-        codec = self._scope.codec
-        data = {key: codec.encode(value, f"md[{key!r}]") for key, value in items.items()}
-        revisions = self._commit(data, removed, guards)
+        scope = self._scope
+        data = {key: scope.encoded(key, value) for key, value in items.items()}
+        revisions = _commit(scope, data, removed, guards)
         return {
-            key: Version(codec.decode(data[key], f"md[{key!r}]"), None, revisions[key])
+            key: Version(scope.codec.decode(data[key], f"md[{key!r}]"), None, revisions[key])
             for key in items
         }
 
-    def _commit(
-        self,
-        data: Mapping[str, bytes],
-        removed: Iterable[str],
-        guards: Mapping[str, Revision | None],
-    ) -> dict[str, Revision]:
-        """Commit encoded values; return their revisions."""
-        space = self._scope.space
-        for left in attempts(self._scope.timeout, " and ".join(f"md[{key!r}]" for key in guards)):
-            found = self._found(guards, left())
-            wrong = [k for k, guard in guards.items() if guard != _revision(found.get(k))]
-            if wrong:
-                names = ", ".join(f"md[{key!r}]" for key in wrong)
-                verb = "is" if len(wrong) == 1 else "are"
-                raise ConflictError(f"{names} {verb} not as expected; nothing was written", wrong)
-            operations: list[Operation] = []
-            for key in (*removed, *data):
-                spelt = space.spell(key)
-                entries = found[key].entries if key in found else ()
-                operations += [Delete(e.key, e.revision) for e in entries if e.key != spelt]
-                if space.sep is not None:
-                    operations.append(DeletePrefix(spelt + space.sep))
-                own = next((e.revision for e in entries if e.key == spelt), None)
-                guard = (ABSENT if own is None else own) if key in guards else None
-                if key in data:
-                    operations.append(Put(spelt, data[key], guard))
-                elif not entries or own is not None:
-                    operations.append(Delete(spelt, guard))
-            try:
-                revisions = self._scope.commit(operations, left())
-            except ConflictError:
-                continue  # between the look and the commit; what it is now decides
-            made = _puts(operations, revisions)
-            return {key: made[space.spell(key)] for key in data}
-        raise AssertionError  # the attempts end with an error
 
-    def _found(self, keys: Mapping[str, object], timeout: float) -> dict[str, Stored]:
-        """Return what the store has of some keys now: asked one by one, or all at once."""
-        if len(keys) <= 1:
-            return {key: stored for key in keys if (stored := self._scope.load(key, timeout))}
-        return {s.key: s for s in self._scope.ask_everything(timeout) if s.key in keys}
+def _commit(
+    scope: Scope,
+    data: Mapping[str, bytes],
+    removed: Iterable[str],
+    guards: Mapping[str, Revision | None],
+) -> dict[str, Revision]:
+    """Commit encoded values; return their revisions."""
+    space = scope.space
+    for left in attempts(scope.timeout, " and ".join(f"md[{key!r}]" for key in guards)):
+        found = _found(scope, guards, left())
+        wrong = [k for k, guard in guards.items() if guard != _revision(found.get(k))]
+        if wrong:
+            names = ", ".join(f"md[{key!r}]" for key in wrong)
+            verb = "is" if len(wrong) == 1 else "are"
+            raise ConflictError(f"{names} {verb} not as expected; nothing was written", wrong)
+        operations: list[Operation] = []
+        for key in (*removed, *data):
+            spelt = space.spell(key)
+            entries = found[key].entries if key in found else ()
+            operations += [Delete(e.key, e.revision) for e in entries if e.key != spelt]
+            if space.sep is not None:
+                operations.append(DeletePrefix(spelt + space.sep))
+            own = next((e.revision for e in entries if e.key == spelt), None)
+            guard = (ABSENT if own is None else own) if key in guards else None
+            if key in data:
+                operations.append(Put(spelt, data[key], guard))
+            elif not entries or own is not None:
+                operations.append(Delete(spelt, guard))
+        try:
+            revisions = scope.commit(operations, left())
+        except ConflictError:
+            continue  # between the look and the commit; what it is now decides
+        made = _puts(operations, revisions)
+        return {key: made[space.spell(key)] for key in data}
+    raise AssertionError  # the attempts end with an error
+
+
+def _found(scope: Scope, keys: Mapping[str, object], timeout: float) -> dict[str, Stored]:
+    """Return what the store has of some keys now: asked one by one, or all at once."""
+    if len(keys) <= 1:
+        return {key: stored for key in keys if (stored := scope.load(key, timeout))}
+    return {s.key: s for s in scope.ask_everything(timeout) if s.key in keys}
 
 
 def _version(stored: Stored, value: Any) -> Version:

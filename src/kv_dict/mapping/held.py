@@ -81,6 +81,7 @@ class Held:
         ConflictError
             `container` is no longer part of the value, here or in the store.
         """
+        self.scope.check_here()
         return self.scope.in_turn(
             self.stored.key, lambda timeout: self._mutate(container, action, read, timeout)
         )
@@ -103,7 +104,7 @@ class Held:
                 )
             inside = containers_in(target)
             result = action(target)
-            operations = stored.replacement(value)
+            operations = self.scope.replacement(stored, value)
             if operations:
                 try:
                     revisions = self.scope.commit(operations, left())

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
+from kv_dict.checks import Check, checker
 from kv_dict.codec import Codec, CustomCodec, JSONCodec
 from kv_dict.errors import ConfigurationError
 
@@ -32,6 +33,7 @@ class Options:
     timeout: float
     on_outage: str
     protected: tuple[str, ...] = ()
+    check: str | Check | None = None
 
     def __post_init__(self) -> None:
         if self.reads not in ("server", "replica"):
@@ -43,6 +45,7 @@ class Options:
                 "on_outage='continue' needs reads='replica', to read meanwhile"
             )
         check_timeout(self.timeout)
+        checker(self.check)
 
     @property
     def codec(self) -> Codec:
@@ -50,6 +53,11 @@ class Options:
         if self.json_encoder is not None or self.json_decoder is not None:
             return CustomCodec(self.json_encoder, self.json_decoder)
         return JSONCodec()
+
+    @property
+    def checker(self) -> Check | None:
+        """What refuses values."""
+        return checker(self.check)
 
     def as_keywords(self) -> dict[str, Any]:
         """Return them as a mapping takes them."""

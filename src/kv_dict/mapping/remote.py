@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Final, Self
 
 from kv_dict.backend import Backend
-from kv_dict.errors import ConflictError, EncodeError
+from kv_dict.errors import ConflictError
 from kv_dict.keys import KeySpace, check_key
+from kv_dict.locks import Turn
 from kv_dict.mapping.arithmetic import adding
-from kv_dict.mapping.bulk import Drain, Offer, caller, copier, marks
 from kv_dict.mapping.container import Container, plain
+from kv_dict.mapping.feed import Source
 from kv_dict.mapping.following import Following
 from kv_dict.mapping.guarded import Guarded
 from kv_dict.mapping.options import Options, check_timeout
 from kv_dict.mapping.pins import pin
 from kv_dict.mapping.protection import Protecting, protected_keys
+from kv_dict.mapping.reading import Reading, as_dict
 from kv_dict.mapping.retry import attempts
 from kv_dict.mapping.scope import Scope
 from kv_dict.mapping.showing import Showing
 from kv_dict.mapping.stored import Stored
 from kv_dict.mapping.subscriptions import Subscriptions
-from kv_dict.mapping.views import RemoteItems, RemoteKeys, RemoteValues, listing
+from kv_dict.mapping.switching import Switching
 
 __all__ = ["RemoteKVMapping"]
 
 _MISSING: Final = object()
 
 
-class RemoteKVMapping(Showing, Following, Guarded, Protecting, MutableMapping[str, Any]):
+class RemoteKVMapping(Showing, Following, Guarded, Protecting, Switching, Reading):
     """A dictionary whose items live in a store that others may use at the same time.
 
     Behaves as a dict: every operation of one is here and gives the same results. The differences
@@ -63,6 +65,10 @@ class RemoteKVMapping(Showing, Following, Guarded, Protecting, MutableMapping[st
         until it is back. See :doc:`/explanations/outages`.
     protected : iterable of str
         Keys that this mapping changes only in a block of `unlocked`; others may change them.
+    check : {"bluesky"} or callable, optional
+        What refuses values when they are written. ``"bluesky"``: those with which no run could
+        begin. A function is called with each key and its new value, plain as it would be read, and
+        raises TypeError or ValueError if that is wrong.
 
     Raises
     ------
@@ -74,6 +80,8 @@ class RemoteKVMapping(Showing, Following, Guarded, Protecting, MutableMapping[st
         By any writing operation: a key or value cannot be stored; nothing was written.
     ProtectedError
         By any writing operation: it would change a protected key; nothing was written.
+    CheckError
+        By any writing operation: `check` refuses a value; nothing was written.
     DecodeError
         By reading an item: what is stored there is not a value.
     ClosedError
@@ -101,7 +109,7 @@ class RemoteKVMapping(Showing, Following, Guarded, Protecting, MutableMapping[st
     >>> md.close()
     """
 
-    __hash__ = None  # type: ignore[assignment]  # equal to dicts, which have none
+    _scope: Scope
 
     def __init__(
         self,
@@ -115,24 +123,39 @@ class RemoteKVMapping(Showing, Following, Guarded, Protecting, MutableMapping[st
         timeout: float = 5.0,
         on_outage: str = "fail",
         protected: Iterable[str] = (),
+        check: str | Callable[[str, Any], object] | None = None,
     ) -> None:
         if not isinstance(backend, Backend):
             raise TypeError(
                 f"backend must be a Backend, such as SQLiteBackend(path), not "
                 f"{type(backend).__name__}; open_mapping() takes a URL"
             )
-        keys = protected_keys(protected)
-        self._options = Options(json_encoder, json_decoder, reads, timeout, on_outage, keys)
-        self._scope = Scope(
-            backend,
-            KeySpace(entry_point, sep),
-            self._options.codec,
-            float(timeout),
-            local=reads == "replica",
-            holds_back=on_outage == "continue",
-            protected=keys,
+        self._options = Options(
+            json_encoder,
+            json_decoder,
+            reads,
+            timeout,
+            on_outage,
+            protected_keys(protected),
+            check,
         )
-        self._subscriptions = Subscriptions(self._scope)
+        self._switches = Turn()
+        self._scope = self._open(backend, KeySpace(entry_point, sep), float(timeout))
+        self._source = Source(self._scope)
+        self._subscriptions = Subscriptions((self._source,))
+
+    def _open(self, backend: Backend, space: KeySpace, timeout: float) -> Scope:
+        """Return a scope to use as the options say."""
+        return Scope(
+            backend,
+            space,
+            self._options.codec,
+            timeout,
+            local=self._options.reads == "replica",
+            holds_back=self._options.on_outage == "continue",
+            protected=self._options.protected,
+            check=self._options.checker,
+        )
 
     @property
     def backend(self) -> Backend:
@@ -152,7 +175,7 @@ class RemoteKVMapping(Showing, Following, Guarded, Protecting, MutableMapping[st
     @property
     def reads(self) -> str:
         """Where reads are answered: ``"server"`` or ``"replica"``."""
-        return "replica" if self._scope.local else "server"
+        return self._options.reads
 
     @property
     def on_outage(self) -> str:
@@ -167,68 +190,6 @@ class RemoteKVMapping(Showing, Following, Guarded, Protecting, MutableMapping[st
     @timeout.setter
     def timeout(self, seconds: float) -> None:
         self._scope.timeout = check_timeout(seconds)
-
-    # -- reading ---------------------------------------------------------------------------------
-
-    def __getitem__(self, key: str) -> Any:
-        offer = marks.offer
-        if offer is not None and offer.items is not None:
-            if offer.holds_for(self, key, caller()):
-                return offer.items.pop(key)
-            marks.offer = None
-        stored = self._scope.read(check_key(key))
-        if not stored:
-            raise KeyError(key)
-        return self._scope.live(stored, stored.value())
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """Return ``self[key]``, or `default` if there is none."""
-        stored = self._scope.read(check_key(key))
-        return self._scope.live(stored, stored.value()) if stored else default
-
-    def __contains__(self, key: object) -> bool:
-        hash(key)  # as a dict: what is not hashable is a TypeError
-        try:
-            return bool(self._scope.read(check_key(key)))
-        except (TypeError, EncodeError):
-            if isinstance(key, str) and key.isascii():
-                raise
-            return False  # what cannot be a key is not there
-
-    def __iter__(self) -> Iterator[str]:
-        items = self._scope.plain()
-        if (by := copier()) is not None:
-            marks.offer = Offer(by, self, items, items)
-        return listing(items, marks.begin(Drain(caller(), self, len(items))))
-
-    def __reversed__(self) -> Iterator[str]:
-        return reversed(tuple(self._scope.plain()))
-
-    def __len__(self) -> int:
-        drain = marks.sized(self, caller())
-        # The count of what is being listed costs no other snapshot.
-        return len(self._scope.readable()) if drain is None else drain.count
-
-    def keys(self) -> RemoteKeys:
-        """Return a set-like view of the keys."""
-        return RemoteKeys(self, self._scope, caller())
-
-    def values(self) -> RemoteValues:
-        """Return a view of the values: live in a loop, detached in a copy."""
-        return RemoteValues(self, self._scope)
-
-    def items(self) -> RemoteItems:
-        """Return a set-like view of the items: live in a loop, detached in a copy."""
-        return RemoteItems(self, self._scope)
-
-    def __eq__(self, other: object) -> bool:
-        if other is self:
-            return True
-        if isinstance(other, Mapping):
-            return self._scope.plain() == (
-                other._scope.plain() if isinstance(other, RemoteKVMapping) else other
-            )
-        return NotImplemented
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -245,27 +206,28 @@ class RemoteKVMapping(Showing, Following, Guarded, Protecting, MutableMapping[st
 
         Takes what `dict.update` takes: a mapping, pairs, keyword arguments.
         """
-        items = {check_key(key): value for key, value in _as_dict(other, more).items()}
+        items = {check_key(key): value for key, value in as_dict(other, more).items()}
         if items:
             self._scope.assign(items)
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         """Return ``self[key]``, after storing `default` there if it was missing; atomic."""
         check_key(key)
+        scope = self._scope
 
         def put(timeout: float) -> Stored:
-            for stored, left in self._scope.versions(key, timeout):
+            for stored, left in scope.versions(key, timeout):
                 if stored:
                     break
-                operations = stored.replacement(default)
+                operations = scope.replacement(stored, default)
                 try:
-                    return stored.after(operations, self._scope.commit(operations, left()))
+                    return stored.after(operations, scope.commit(operations, left()))
                 except ConflictError:
                     continue
             return stored
 
-        stored = self._scope.in_turn(key, put)
-        return self._scope.live(stored, stored.value())
+        stored = scope.in_turn(key, put)
+        return scope.live(stored, stored.value())
 
     def pop(self, key: str, default: Any = _MISSING, /) -> Any:
         """Remove `key` and return its value, detached; `default` or KeyError if it is missing."""
@@ -278,34 +240,36 @@ class RemoteKVMapping(Showing, Following, Guarded, Protecting, MutableMapping[st
 
     def _remove(self, key: str, take: Callable[[Stored], Any]) -> Any:
         """Remove a checked key, and return what `take` made of it before."""
+        scope = self._scope
 
         def remove(timeout: float) -> Any:
-            for stored, left in self._scope.versions(key, timeout):
-                if not stored and self._scope.local:  # it may be there all the same: ask
-                    stored = self._scope.load(key, left())  # noqa: PLW2901
+            for stored, left in scope.versions(key, timeout):
+                if not stored and scope.local:  # it may be there all the same: ask
+                    stored = scope.load(key, left())  # noqa: PLW2901
                 if not stored:
                     raise KeyError(key)
                 taken = take(stored)
                 try:
-                    self._scope.commit(stored.removal(), left())
+                    scope.commit(stored.removal(), left())
                 except ConflictError:
                     continue
                 break
             return taken
 
-        return self._scope.in_turn(key, remove)
+        return scope.in_turn(key, remove)
 
     def popitem(self) -> tuple[str, Any]:
         """Remove the last item, in the order of the keys, and return it, detached."""
-        for left in attempts(self.timeout, "the last item"):
-            readable = self._scope.readable(left())
+        scope = self._scope
+        for left in attempts(scope.timeout, "the last item"):
+            readable = scope.readable(left())
             if not readable:
                 raise KeyError("popitem(): mapping is empty")
             last, value = readable[-1]
             try:
-                self._scope.commit(last.removal(), left())
+                scope.commit(last.removal(), left())
             except ConflictError:
-                self._scope.sync(left())
+                scope.sync(left())
                 continue
             break
         return last.key, value
@@ -345,21 +309,22 @@ class RemoteKVMapping(Showing, Following, Guarded, Protecting, MutableMapping[st
         ['Fe2O3']
         """
         check_key(key)
+        scope = self._scope
 
         def replace(timeout: float) -> Any:
-            for stored, left in self._scope.versions(key, timeout):
+            for stored, left in scope.versions(key, timeout):
                 if not stored and default is _MISSING:
                     raise KeyError(key)
                 new = function(stored.value() if stored else plain(default))
-                operations = stored.replacement(new)
+                operations = scope.replacement(stored, new)
                 try:
-                    revisions = self._scope.commit(operations, left()) if operations else ()
+                    revisions = scope.commit(operations, left()) if operations else ()
                 except ConflictError:
                     continue
                 break
             return stored.after(operations, revisions).value()
 
-        return self._scope.in_turn(key, replace)
+        return scope.in_turn(key, replace)
 
     def increment(self, key: str, by: float = 1) -> Any:
         """Add `by` to a number, atomically, and return the sum; a missing item counts as 0.
@@ -391,6 +356,15 @@ class RemoteKVMapping(Showing, Following, Guarded, Protecting, MutableMapping[st
         """
         pin(self._scope, check_key(key), value)
 
+    def at(self, entry_point: str) -> Self:
+        """Return another mapping, of another entry point of the same store, with these options.
+
+        It has to be closed on its own.
+        """
+        scope = self._scope
+        options = self._options.as_keywords() | {"timeout": scope.timeout}
+        return type(self)(scope.backend, entry_point, scope.space.sep, **options)
+
     @classmethod
     def fromkeys(
         cls,
@@ -414,37 +388,21 @@ class RemoteKVMapping(Showing, Following, Guarded, Protecting, MutableMapping[st
             raise
         return mapping
 
-    # -- copies ----------------------------------------------------------------------------------
-
-    def copy(self) -> dict[str, Any]:
-        """Return a plain, detached deep copy."""
-        return self._scope.plain()
-
-    def __copy__(self) -> dict[str, Any]:
-        return self._scope.plain()
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
-        return self._scope.plain()
-
-    def __or__(self, other: Any) -> dict[str, Any]:
-        return self._scope.plain() | dict(other) if isinstance(other, Mapping) else NotImplemented
-
-    def __ror__(self, other: Any) -> dict[str, Any]:
-        return dict(other) | self._scope.plain() if isinstance(other, Mapping) else NotImplemented
-
-    def __ior__(self, other: Any) -> Self:
-        self.update(other)
-        return self
-
     def __reduce__(self) -> tuple[Any, ...]:
-        options = self._options.as_keywords() | {"timeout": self.timeout}
-        return _reopen, (type(self), self.backend, self.entry_point, self.sep, options)
+        scope = self._scope
+        options = self._options.as_keywords() | {"timeout": scope.timeout}
+        where = scope.backend, scope.space.entry_point, scope.space.sep
+        return _reopen, (type(self), where, options)
 
     # -- life ------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Release the mapping, and close the backend if no other mapping uses it. Idempotent."""
-        self._scope.close()
+        while True:
+            scope = self._scope
+            scope.close()
+            if scope is self._scope:  # and no switch has come in between
+                break
         self._subscriptions.close()
 
     def __enter__(self) -> Self:
@@ -472,24 +430,8 @@ class RemoteKVMapping(Showing, Following, Guarded, Protecting, MutableMapping[st
             scope.abandon()
 
 
-def _as_dict(other: Any, more: dict[str, Any]) -> dict[Any, Any]:
-    """Return the items that `dict.update` would take from its arguments."""
-    if isinstance(other, RemoteKVMapping):
-        items = other._scope.plain()
-    elif isinstance(other, Container):
-        items = plain(other)
-    else:
-        items = dict(other)
-    items.update(more)
-    return items
-
-
 def _reopen(
-    kind: type[RemoteKVMapping],
-    backend: Backend,
-    entry_point: str,
-    sep: str | None,
-    options: dict[str, Any],
+    kind: type[RemoteKVMapping], where: tuple[Backend, str, str | None], options: dict[str, Any]
 ) -> RemoteKVMapping:
     """Unpickle a mapping: a new one, connected to the same store."""
-    return kind(backend, entry_point, sep, **options)
+    return kind(*where, **options)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final, NamedTuple, TypeVar
 
 from kv_dict.backend import Backend
+from kv_dict.checks import Check
 from kv_dict.codec import Codec
 from kv_dict.errors import (
-    ClosedError,
+    CheckError,
     ConflictError,
     DecodeError,
     KVDictError,
@@ -20,17 +22,19 @@ from kv_dict.errors import (
 )
 from kv_dict.keys import KeySpace
 from kv_dict.locks import Turn
+from kv_dict.mapping.lifetime import Lifetime, ending
 from kv_dict.mapping.pins import NO_PIN, pin, pinned, pinned_keys, unpin
 from kv_dict.mapping.protection import Protection
 from kv_dict.mapping.retry import attempts
 from kv_dict.mapping.stored import Stored, group
 from kv_dict.model import ABSENT, Delete, DeletePrefix, Entry, Operation, Put, Revision
-from kv_dict.portal import face_of
-from kv_dict.replica import Replica
 
-__all__ = ["Scope", "Version"]
+__all__ = ["GONE", "Scope", "Version"]
 
 _Result = TypeVar("_Result")
+
+GONE: Final = object()
+"""Stands, among the values to assign, for an item that shall not be there."""
 
 _AWAY_TIMEOUT: Final = 0.3
 """Seconds that a write which may be held back waits for a store that is known to be away."""
@@ -54,7 +58,7 @@ class Version(NamedTuple):
     revision: Revision
 
 
-class Scope:
+class Scope(Lifetime):
     """What a mapping and the containers read from it share. Thread-safe.
 
     Parameters
@@ -71,13 +75,13 @@ class Scope:
         Whether a write that the store cannot be asked for waits until it is back.
     protected : iterable of str
         The keys that nothing changes unless they are unlocked.
+    check : callable, optional
+        What refuses values that could be stored.
 
     Attributes
     ----------
     local : bool
         Whether reads are answered by a replica.
-    replica : Replica or None
-        What follows the store, for reads or for subscriptions.
     """
 
     def __init__(
@@ -90,30 +94,22 @@ class Scope:
         local: bool = False,
         holds_back: bool = False,
         protected: Iterable[str] = (),
+        check: Check | None = None,
     ) -> None:
-        self.backend = backend
-        self.space = space
+        super().__init__(backend, space, timeout)
         self.codec = codec
-        self.timeout = timeout
         self.protection = Protection(protected, space)
-        self.closed = False
         self._turns: dict[str, Turn] = {}
-        self._face = face_of(backend)
         self._warned: dict[str, Revision] = {}
         self.local = local
         self._holds_back = holds_back
-        self.replica: Replica | None = None
-        self._following: Replica
-        backend.retain()
+        self._check = check
         if local:
             try:
                 self.follow()
             except BaseException:
                 self.close()
                 raise
-
-    def __str__(self) -> str:
-        return f"entry_point={self.space.entry_point!r}, backend={self.backend.url!r}"
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -131,6 +127,8 @@ class Scope:
             return self.load(key, timeout)
         self.check_open()
         if replica.asleep:
+            if self.ended:
+                return self.load(key, timeout)
             replica.open(self.timeout if timeout is None else timeout)
         return Stored(key, replica.groups.get(key, ()), self.space, self.codec)
 
@@ -142,7 +140,7 @@ class Scope:
         try:
             entries = self._ask(self.space.spell(key), timeout)
         except Unavailable:
-            if self._holds_back:  # what it shows is what its writes are made on
+            if self._holds_back and not self.ended:  # its writes are made on what it shows
                 return self._read(key)
             raise
         if self.replica is not None:
@@ -186,9 +184,10 @@ class Scope:
     def _everything(self, timeout: float) -> list[Stored]:
         self.check_open()
         replica = self.replica
-        if not self.local or replica is None:
+        asleep = replica is not None and replica.asleep
+        if not self.local or replica is None or (asleep and self.ended):
             return self.ask_everything(timeout)
-        if replica.asleep:
+        if asleep:
             replica.open(timeout)
         return [
             Stored(key, entries, self.space, self.codec)
@@ -214,7 +213,7 @@ class Scope:
     # -- writing ---------------------------------------------------------------------------------
 
     def assign(self, items: dict[str, Any]) -> None:
-        """Make each checked key hold its value and nothing else, in one commit.
+        """Make each checked key hold its value and nothing else, or be `GONE`, in one commit.
 
         With a replica it is guarded by the revisions held there, and done again on a conflict: so a
         write that is still under way when its caller has given up cannot overwrite a newer one.
@@ -224,24 +223,60 @@ class Scope:
             if own is not NO_PIN and type(own) is type(value) and own == value and len(items) == 1:
                 self._reach(key, value)
                 return
-        puts = [
-            Put(self.space.spell(key), self.codec.encode(value, f"md[{key!r}]"))
-            for key, value in items.items()
-        ]
+        changes = self.changes(items)
         if not self.local:
-            self.commit(self._assignment(puts))
+            self.commit(self.assignment(changes, guarded=False))
             return
         for left in attempts(self.timeout, " and ".join(f"md[{key!r}]" for key in items)):
-            guarded = [self._guarded(key, put) for key, put in zip(items, puts, strict=True)]
             try:
-                self.commit(self._assignment(guarded), left())
+                self.commit(self.assignment(changes, guarded=True), left())
             except ConflictError as conflict:
-                self._refresh(conflict.keys, left())
+                self.refresh(conflict.keys, left())
             except Unsupported:  # no guards on several keys at once there: the plain promise holds
-                self.commit(self._assignment(puts), left())
+                self.commit(self.assignment(changes, guarded=False), left())
                 return
             else:
                 return
+
+    def changes(self, items: dict[str, Any]) -> dict[str, Put | Delete]:
+        """Return what has to be done to the entry of each key; raise if a value is refused."""
+        changes: dict[str, Put | Delete] = {}
+        for key, value in items.items():
+            where = self.space.spell(key)
+            if value is GONE:
+                changes[key] = Delete(where)
+            else:
+                changes[key] = Put(where, self.encoded(key, value))
+        return changes
+
+    def assignment(self, changes: dict[str, Put | Delete], guarded: bool) -> list[Operation]:
+        """Return the operations of `changes`, and of removing what is below their keys."""
+        operations: list[Operation] = []
+        for key, change in changes.items():
+            if self.space.sep is not None:
+                operations.append(DeletePrefix(change.key + self.space.sep))
+            operations.append(self._guarded(key, change) if guarded else change)
+        return operations
+
+    def replacement(self, stored: Stored, value: Any) -> list[Operation]:
+        """Return the operations after which the store holds `value` instead, if it may."""
+        if self._check is not None:
+            self.encoded(stored.key, value)
+        return stored.replacement(value)
+
+    def encoded(self, key: str, value: Any) -> bytes:
+        """Return the bytes of a value; EncodeError, or CheckError if it is refused as it reads."""
+        where = f"md[{key!r}]"
+        data = self.codec.encode(value, where)
+        if self._check is not None:
+            read = self.codec.decode(data, where)
+            try:
+                self._check(key, read)
+            except CheckError:
+                raise
+            except (TypeError, ValueError) as error:
+                raise CheckError(f"{where} is refused: {error}; nothing was written") from error
+        return data
 
     def _reach(self, key: str, number: Any) -> None:
         """Have the store hold at least a number that is pinned; others may hold a later one."""
@@ -250,23 +285,17 @@ class Scope:
             if isinstance(held, int) and held >= number:
                 break
             try:
-                self.commit(stored.replacement(number), left())
+                self.commit(self.replacement(stored, number), left())
             except ConflictError:
                 continue
             break
         pin(self, key, number)
 
-    def _assignment(self, puts: list[Put]) -> list[Operation]:
-        if self.space.sep is None:
-            return list(puts)
-        below = [DeletePrefix(put.key + self.space.sep) for put in puts]
-        return [operation for pair in zip(below, puts, strict=True) for operation in pair]
+    def _guarded(self, key: str, change: Put | Delete) -> Put | Delete:
+        held = [entry.revision for entry in self._read(key).entries if entry.key == change.key]
+        return replace(change, expected=held[0] if held else ABSENT)
 
-    def _guarded(self, key: str, put: Put) -> Put:
-        held = [entry.revision for entry in self._read(key).entries if entry.key == put.key]
-        return Put(put.key, put.value, held[0] if held else ABSENT)
-
-    def _refresh(self, stored_keys: Sequence[str], timeout: float) -> None:
+    def refresh(self, stored_keys: Sequence[str], timeout: float) -> None:
         """Ask the store for keys that the replica was wrong about."""
         for key in {self.space.first(stored) for stored in stored_keys}:
             self.load(key, timeout)
@@ -295,18 +324,36 @@ class Scope:
     def sync(self, timeout: float | None = None) -> None:
         """Have reads see all that was acknowledged before; at once where the store is asked."""
         self.check_open()
-        if self.replica is not None:
-            timeout = self.timeout if timeout is None else timeout
-            if self.replica.asleep:
-                self.replica.open(timeout)
-            self.replica.sync(timeout)
+        replica = self.replica
+        if replica is None:
+            return
+        timeout = self.timeout if timeout is None else timeout
+        if replica.asleep:
+            if self.ended:
+                return
+            replica.open(timeout)
+        replica.sync(timeout)
 
     def commit(
         self, operations: Sequence[Operation], timeout: float | None = None
     ) -> tuple[Revision | None, ...]:
-        """Commit to the backend, and tell the replica. What is pinned of it is so no longer.
+        """Commit to the backend, and tell the replica."""
+        self.permit(operations)
+        timeout = self.patience(timeout)
+        asked = time.monotonic()
+        try:
+            revisions = self.ask_to_commit(operations, timeout)
+        except (Unavailable, OutcomeUnknown):
+            if (held_back := self.hold_back(operations)) is None:
+                raise
+            return held_back
+        self.committed(operations, revisions, asked, timeout)
+        return revisions
 
-        ProtectedError if it would change a key that is locked.
+    def permit(self, operations: Sequence[Operation]) -> None:
+        """Raise if `operations` may not be committed; end the pins of what they change.
+
+        ProtectedError if they would change a key that is locked.
         """
         self.check_open()
         self.protection.check(operations)
@@ -317,29 +364,47 @@ class Scope:
                 if not isinstance(operation, DeletePrefix)
             ):
                 unpin(self, key)
+
+    def patience(self, timeout: float | None = None) -> float:
+        """Return how long to wait for a commit: not long for a store that is known to be away."""
         timeout = self.timeout if timeout is None else timeout
         replica = self.replica
-        if self._holds_back and replica is not None:
-            if replica.stale_since is not None:
-                timeout = min(timeout, _AWAY_TIMEOUT)
-            try:
-                return self._commit(operations, timeout)
-            except (Unavailable, OutcomeUnknown):
-                return replica.hold_back(operations)
-        return self._commit(operations, timeout)
+        if self._holds_back and replica is not None and replica.stale_since is not None:
+            return min(timeout, _AWAY_TIMEOUT)
+        return timeout
 
-    def _commit(
+    def ask_to_commit(
         self, operations: Sequence[Operation], timeout: float
     ) -> tuple[Revision | None, ...]:
-        asked = time.monotonic()
-        revisions = self._face.commit(operations, timeout=timeout)
+        """Commit to the backend, and tell nobody."""
+        return self._face.commit(operations, timeout=timeout)
+
+    @property
+    def may_hold_back(self) -> bool:
+        """Whether writes may wait for the store: not once nobody would see to them any more."""
+        return self._holds_back and self.replica is not None and not self.ended
+
+    def hold_back(self, operations: Sequence[Operation]) -> tuple[Revision | None, ...] | None:
+        """Have `operations` wait for the store, and return their revisions; None if not."""
+        with ending:
+            if not self.may_hold_back or self.replica is None:
+                return None
+            return self.replica.hold_back(operations)
+
+    def committed(
+        self,
+        operations: Sequence[Operation],
+        revisions: Sequence[Revision | None],
+        asked: float,
+        timeout: float,
+    ) -> None:
+        """Tell the replica of an acknowledged commit, sent at `asked`."""
         if self.replica is not None:
             for key in self.replica.committed(operations, revisions, asked):
                 # Others wrote it at the same time: one's own write has to be seen, or theirs.
                 asked = time.monotonic()
                 with suppress(KVDictError):  # it is committed all the same; the replica asks again
                     self.replica.answer(key, self._face.read(key, timeout=timeout), asked)
-        return revisions
 
     def history(self, key: str) -> list[Version]:
         """Return the values that a checked key had, as far back as the store keeps them."""
@@ -366,43 +431,6 @@ class Scope:
             f"md[{key!r}]: other threads' changes of it did not end within {self.timeout:g} s; "
             "nothing was written"
         )
-
-    # -- life ------------------------------------------------------------------------------------
-
-    def follow(self) -> Replica:
-        """Return the replica, live; one that mappings of this layout on this backend share."""
-        self.check_open()
-        if self.replica is None:
-            shared = Replica.shared(
-                self.backend, self.space.prefix, self.space.first, self.space.sep
-            )
-            if self.__dict__.setdefault("_following", shared) is not shared:
-                shared.release()  # another thread was faster
-            self.replica = self._following
-        self.replica.open(self.timeout)
-        return self.replica
-
-    def close(self) -> None:
-        """Release the backend, and close it if nobody else uses it. Idempotent."""
-        if not self.closed:
-            self.closed = True
-            if self.replica is not None:
-                self.replica.release()
-            if self.backend.release():
-                self._face.close()
-
-    def abandon(self) -> None:
-        """End what nobody can use any more, without waiting: for a mapping that was forgotten."""
-        if self.replica is not None and not self.closed:
-            self.replica.release(wait=False)
-
-    def check_open(self) -> None:
-        """Raise ClosedError after `close`."""
-        if self.closed:
-            raise ClosedError(
-                f"this mapping ({self}) was closed; open a new one with open_mapping() or "
-                "RemoteKVMapping(...)"
-            )
 
     def _warn_once(self, stored: Stored, error: DecodeError) -> None:
         revision = stored.entries[0].revision

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kv_dict.errors import KVDictError
-from kv_dict.mapping.scope import Scope
+from kv_dict.mapping.reading import Readable
 
 __all__ = ["Showing"]
 
@@ -13,19 +13,21 @@ __all__ = ["Showing"]
 class Showing:
     """The part of `RemoteKVMapping` that shows it. A store that is away is shown, not raised."""
 
-    _scope: Scope
+    _scope: Readable
 
     def __repr__(self) -> str:
+        scope = self._scope
         try:
-            shown = repr(self._scope.plain())
+            shown = repr(scope.plain())
         except KVDictError as error:
             shown = f"<{type(error).__name__}: {error}>"
-        return f"{type(self).__name__}({shown}, {self._scope})"
+        return f"{type(self).__name__}({shown}, {scope})"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """Let IPython lay the items out as those of a dict."""
+        scope = self._scope
         try:
-            items = self._scope.plain()
+            items = scope.plain()
         except KVDictError:
             printer.text(repr(self))
             return
@@ -33,7 +35,7 @@ class Showing:
             printer.pretty(items)
             printer.text(",")
             printer.breakable()
-            printer.text(str(self._scope))
+            printer.text(str(scope))
 
     def _ipython_key_completions_(self) -> list[str]:
         return list(self._scope.plain())

@@ -53,6 +53,12 @@ class Stored:
             (e.key, e.revision) for e in other.entries
         ]
 
+    def is_like(self, other: Stored) -> bool:
+        """Return whether both hold the same, be it of different entry points."""
+        return [(self._space.split(e.key), e.value) for e in self.entries] == [
+            (other._space.split(e.key), e.value) for e in other.entries
+        ]
+
     def value(self) -> Any:
         """Return the value: new plain data, shared with nobody.
 

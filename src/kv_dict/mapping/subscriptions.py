@@ -1,199 +1,39 @@
-"""Telling programs what changes: callbacks in threads of their own, and asynchronous iteration.
-
-A feed stands between the replica and each consumer. The replica puts every change into it, in
-order, and waits for nobody; the consumer takes them at its own pace. What a slow one has not taken
-is merged by key once it is much, so that it costs bounded memory and still learns the last state.
-"""
+"""Telling programs what changes: callbacks in threads of their own, and asynchronous iteration."""
 
 from __future__ import annotations
 
 import itertools
 import logging
 import threading
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Final
 
-from kv_dict.errors import ConfigurationError, DecodeError
-from kv_dict.keys import check_key
-from kv_dict.mapping.stored import Stored
-from kv_dict.model import Deletion, Entry, Revision
-from kv_dict.replica import Group, Replica
+from kv_dict.mapping.feed import Change, Feed, Source
 
-if TYPE_CHECKING:
-    from kv_dict.mapping.scope import Scope
-
-__all__ = ["Change", "Feed", "Subscriptions"]
+__all__ = ["Subscriptions"]
 
 _log = logging.getLogger("kv_dict")
-
-MAX_PENDING: Final = 10_000
-"""Changes that a consumer may leave untaken before they are merged by key."""
 
 CLOSE_TIMEOUT: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One item of a mapping became another, or went.
-
-    Attributes
-    ----------
-    key : str
-        The key of the mapping.
-    kind : {"put", "delete"}
-        Whether the item is there now.
-    value : object
-        The new value, plain and detached; None for a deletion.
-    previous : object
-        What this subscriber was told last, or what was there when it subscribed; None if nothing.
-    revision : int, str, bytes or None
-        The store's token of the new state, if it has one.
-    time : float or None
-        When it was written, in seconds since the epoch by the store's clock; of one's own writes by
-        this computer's. None where the store does not know.
-    initial : bool
-        Part of what was there at the subscription.
-    """
-
-    key: str
-    kind: Literal["put", "delete"]
-    value: Any = None
-    previous: Any = None
-    revision: Revision | None = None
-    time: float | None = None
-    initial: bool = field(default=False, kw_only=True)
-
-
-class _Pending(NamedTuple):
-    key: str
-    group: Group
-    news: Entry | Deletion | None  # None: initial
-
-
-class Feed:
-    """What one consumer has still to be told.
+class Subscriptions:
+    """The subscriptions of one mapping. Thread-safe; a forked child has none.
 
     Parameters
     ----------
-    scope : Scope
-        What is followed.
-    key, prefix : str or None
-        Tell only of this key, or of keys that start so.
-    initial : bool
-        Begin with what is there.
-    wake : callable
-        Called, from any thread and often, when there is something to take, or when the store was
-        lost or found again.
+    sources : sequence of Source
+        What is followed, as for `Feed`.
+    is_lowest : callable, optional
+        As for `Feed`.
     """
 
     def __init__(
-        self,
-        scope: Scope,
-        key: str | None,
-        prefix: str | None,
-        initial: bool,
-        wake: Callable[[], object],
+        self, sources: Sequence[Source], is_lowest: Callable[[str], bool] = lambda name: False
     ) -> None:
-        if key is not None and prefix is not None:
-            raise ConfigurationError("key= and prefix=: choose one")
-        self._scope = scope
-        self._key = None if key is None else check_key(key)
-        self._prefix = None if prefix is None else check_key(prefix)
-        self._wake = wake
-        self._pending: deque[_Pending] = deque()
-        self._limit = MAX_PENDING
-        self._told: dict[str, Group] = {}
-        self.replica: Replica = scope.follow()
-        begin = self._present if initial else self._skip
-        self.replica.listen(self._note, begin, self._stir)
-
-    def close(self) -> None:
-        """Take note of nothing more."""
-        self.replica.unlisten(self._note, self._stir)
-        self._pending.clear()
-
-    def take(self) -> Iterator[Change]:
-        """Yield what there is to tell, in order; one consumer at a time."""
-        while True:
-            try:
-                name, group, news = self._pending.popleft()
-            except IndexError:
-                self._limit = MAX_PENDING
-                return
-            before = self._told.get(name, ())
-            if group:
-                self._told[name] = group
-            else:
-                self._told.pop(name, None)
-            there, value = self._value(name, group)
-            was, previous = self._value(name, before)
-            if not there and not was:
-                continue
-            of = news if news is not None else group[-1]
-            kind: Literal["put", "delete"] = "put" if there else "delete"
-            yield Change(name, kind, value, previous, of.revision, of.time, initial=news is None)
-
-    def unreadable(self, name: str) -> DecodeError | None:
-        """Return why an item that was told as deleted cannot be read, if it is there after all."""
-        group = self._told.get(name, ())
-        try:
-            if group:
-                Stored(name, group, self._scope.space, self._scope.codec).value()
-        except DecodeError as error:
-            return error
-        return None
-
-    def _concerns(self, name: str) -> bool:
-        if self._key is not None:
-            return name == self._key
-        return self._prefix is None or name.startswith(self._prefix)
-
-    def _present(self, groups: dict[str, Group]) -> None:
-        self._pending.extend(
-            _Pending(name, group, None)
-            for name, group in sorted(groups.items())
-            if self._concerns(name)
-        )
-
-    def _skip(self, groups: dict[str, Group]) -> None:
-        self._told.update((name, group) for name, group in groups.items() if self._concerns(name))
-
-    def _note(self, name: str, group: Group, news: Entry | Deletion) -> None:
-        if self._concerns(name):
-            self._pending.append(_Pending(name, group, news))
-            if len(self._pending) > self._limit:
-                self._merge()
-            self._wake()
-
-    def _stir(self) -> None:
-        self._wake()
-
-    def _merge(self) -> None:
-        """Keep the last state of each key, in the order of the last changes."""
-        last: dict[str, _Pending] = {}
-        while self._pending:
-            pending = self._pending.popleft()
-            last.pop(pending.key, None)
-            last[pending.key] = pending
-        self._pending.extend(last.values())
-        self._limit = max(MAX_PENDING, 2 * len(last))
-
-    def _value(self, name: str, group: Group) -> tuple[bool, Any]:
-        if not group:
-            return False, None
-        try:
-            return True, Stored(name, group, self._scope.space, self._scope.codec).value()
-        except DecodeError:  # left out of listings too, which say so in the log
-            return False, None
-
-
-class Subscriptions:
-    """The subscriptions of one mapping. Thread-safe; a forked child has none."""
-
-    def __init__(self, scope: Scope) -> None:
-        self._scope = scope
+        self._sources = sources
+        self._is_lowest = is_lowest
+        self._closed = False
         self._tokens = itertools.count()
         self._active: dict[int, _Subscription] = {}
         self._iterators: set[Callable[[], object]] = set()
@@ -210,12 +50,10 @@ class Subscriptions:
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {type(callback).__name__}")
         token = next(self._tokens)
-        self._active[token] = _Subscription(owner, self._scope, callback, key, prefix, initial)
+        self._active[token] = _Subscription(
+            owner, callback, lambda wake: self.feed(key, prefix, initial, wake)
+        )
         return token
-
-    def unsubscribe(self, token: int) -> None:
-        """End one; KeyError if there is none of that token."""
-        self._active.pop(token).close()
 
     def feed(
         self, key: str | None, prefix: str | None, initial: bool, wake: Callable[[], object]
@@ -223,7 +61,11 @@ class Subscriptions:
         """Return what has to be told, to be taken at one's own pace; see `RemoteKVMapping.feed`."""
         if not callable(wake):
             raise TypeError(f"wake must be callable, not {type(wake).__name__}")
-        return Feed(self._scope, key, prefix, initial, wake)
+        return Feed(self._sources, key, prefix, initial, wake, self._is_lowest)
+
+    def unsubscribe(self, token: int) -> None:
+        """End one; KeyError if there is none of that token."""
+        self._active.pop(token).close()
 
     async def changes(
         self, key: str | None, prefix: str | None, initial: bool
@@ -237,15 +79,16 @@ class Subscriptions:
             if not ready.is_set() and not loop.is_closed():
                 loop.call_soon_threadsafe(ready.set)
 
-        await asyncio.to_thread(self._scope.follow)  # may have to wait for the store
-        feed = Feed(self._scope, key, prefix, initial, wake)
+        for source in self._sources:  # may have to wait for the store
+            await asyncio.to_thread(source.follow)
+        feed = self.feed(key, prefix, initial, wake)
         self._iterators.add(wake)
         try:
-            while not self._scope.closed:
+            while not self._closed:
                 ready.clear()
                 for change in feed.take():
                     yield change
-                    if self._scope.closed:
+                    if self._closed:
                         return
                 await ready.wait()
         finally:
@@ -254,6 +97,7 @@ class Subscriptions:
 
     def close(self) -> None:
         """End all of them."""
+        self._closed = True
         for token in tuple(self._active):
             self.unsubscribe(token)
         for wake in tuple(self._iterators):
@@ -266,17 +110,14 @@ class _Subscription:
     def __init__(
         self,
         owner: object,
-        scope: Scope,
         callback: Callable[[Change], object],
-        key: str | None,
-        prefix: str | None,
-        initial: bool,
+        feed: Callable[[Callable[[], object]], Feed],
     ) -> None:
         self._owner = owner
         self._callback = callback
         self._ready = threading.Event()
         self._ended = False
-        self._feed = Feed(scope, key, prefix, initial, self._ready.set)
+        self._feed = feed(self._ready.set)
         name = getattr(callback, "__qualname__", type(callback).__name__)
         self._thread = threading.Thread(
             target=self._run, name=f"kv_dict subscription {name}", daemon=True

@@ -14,8 +14,7 @@ from kv_dict.mapping.bulk import Caller, Drain, Offer, caller, marks
 
 if TYPE_CHECKING:
     from kv_dict.mapping.nested import NestedDict
-    from kv_dict.mapping.remote import RemoteKVMapping
-    from kv_dict.mapping.scope import Scope
+    from kv_dict.mapping.reading import Readable, Reading
     from kv_dict.mapping.stored import Stored
 
 __all__ = [
@@ -117,13 +116,9 @@ def listing(keys: Iterable[str], drain: Drain) -> Iterator[str]:
 
 
 class _Remote(_OfMapping):
-    """A view of a mapping."""
+    """A view of a mapping; after a switch, of what the mapping is then."""
 
-    _mapping: RemoteKVMapping
-
-    def __init__(self, mapping: RemoteKVMapping, scope: Scope) -> None:
-        super().__init__(mapping)  # type: ignore[call-arg]  # the abstract view's
-        self._scope = scope
+    _mapping: Reading
 
     def __len__(self) -> int:
         drain = marks.sized(self, caller())
@@ -162,15 +157,15 @@ for _name in (
 class RemoteKeys(_RemoteSet, KeysView[str]):
     """Keys of a mapping."""
 
-    def __init__(self, mapping: RemoteKVMapping, scope: Scope, by: Caller) -> None:
-        super().__init__(mapping, scope)
+    def __init__(self, mapping: Reading, by: Caller) -> None:
+        super().__init__(mapping)
         self._by = by
 
     def now(self) -> Any:
-        return self._scope.plain().keys()
+        return self._mapping.copy().keys()
 
     def __iter__(self) -> Iterator[str]:
-        by, items = caller(), self._scope.plain()
+        by, items = caller(), self._mapping.copy()
         if by == self._by:
             # Asked for its keys and listed by one instruction: dict(md), {**md}, d.update(md).
             marks.offer = Offer(by, self._mapping, items, items)
@@ -187,41 +182,49 @@ class RemoteValues(_Remote, ValuesView[Any]):
     """Values of a mapping."""
 
     def __iter__(self) -> Iterator[Any]:
-        return self._each(caller(), self._scope.readable())
+        scope = self._mapping._scope
+        return self._each(caller(), scope, scope.readable())
 
     def __reversed__(self) -> Iterator[Any]:
-        return self._each(caller(), self._scope.readable()[::-1])
+        scope = self._mapping._scope
+        return self._each(caller(), scope, scope.readable()[::-1])
 
-    def _each(self, by: Caller, readable: list[tuple[Stored, Any]]) -> Iterator[Any]:
+    def _each(
+        self, by: Caller, scope: Readable, readable: list[tuple[Stored, Any]]
+    ) -> Iterator[Any]:
         drain = marks.begin(Drain(by, self, len(readable)))
         return (
-            value if drain.is_copy(caller()) else self._scope.live(stored, value)
+            value if drain.is_copy(caller()) else scope.live(stored, value)
             for stored, value in readable
         )
 
     def __contains__(self, value: object) -> bool:
-        return value in self._scope.plain().values()
+        return value in self._mapping.copy().values()
 
     def __repr__(self) -> str:
-        return f"{type(self._mapping).__name__}.values({list(self._scope.plain().values())!r})"
+        return f"{type(self._mapping).__name__}.values({list(self._mapping.copy().values())!r})"
 
 
 class RemoteItems(_RemoteSet, ItemsView[str, Any]):
     """Items of a mapping."""
 
     def now(self) -> Any:
-        return self._scope.plain().items()
+        return self._mapping.copy().items()
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
-        return self._each(caller(), self._scope.readable())
+        scope = self._mapping._scope
+        return self._each(caller(), scope, scope.readable())
 
     def __reversed__(self) -> Iterator[tuple[str, Any]]:
-        return self._each(caller(), self._scope.readable()[::-1])
+        scope = self._mapping._scope
+        return self._each(caller(), scope, scope.readable()[::-1])
 
-    def _each(self, by: Caller, readable: list[tuple[Stored, Any]]) -> Iterator[Any]:
+    def _each(
+        self, by: Caller, scope: Readable, readable: list[tuple[Stored, Any]]
+    ) -> Iterator[Any]:
         drain = marks.begin(Drain(by, self, len(readable)))
         return (
-            (stored.key, value if drain.is_copy(caller()) else self._scope.live(stored, value))
+            (stored.key, value if drain.is_copy(caller()) else scope.live(stored, value))
             for stored, value in readable
         )
 
@@ -232,4 +235,4 @@ class RemoteItems(_RemoteSet, ItemsView[str, Any]):
         return key in self._mapping and bool(self._mapping.get(key) == value)
 
     def __repr__(self) -> str:
-        return f"{type(self._mapping).__name__}.items({list(self._scope.plain().items())!r})"
+        return f"{type(self._mapping).__name__}.items({list(self._mapping.copy().items())!r})"

@@ -64,7 +64,7 @@ class Replica:
         When the last good news came, in seconds since the epoch, while the store cannot be
         followed.
     asleep : bool
-        Not followed: not opened yet, closed, or in a forked child. `open` wakes it.
+        Not followed: not opened yet, in a forked child, or closed. `open` wakes it, unless closed.
     """
 
     def __init__(self, backend: Backend, prefix: str, group: Callable[[str], str]) -> None:
@@ -76,9 +76,12 @@ class Replica:
         self._settler: Job | None = None
         self._deliverer: Job | None = None
         self._begun = threading.Event()
+        self._delivered = threading.Event()
+        self._delivered.set()
         self._failure: KVDictError | None = None
         self.stale_since: float | None = None
         self.asleep = True
+        self._closed = False
         self._contents = Contents(prefix, group)
         self._stirs: tuple[Callable[[], object], ...] = ()
         self.groups = self._contents.groups
@@ -127,11 +130,15 @@ class Replica:
         ------
         Unavailable
             The store cannot be reached, or did not answer in time.
+        ClosedError
+            Its last user has released it, before or meanwhile.
         KVDictError
             What else the watch raised.
         """
         if self.asleep:
             with self._lock:
+                if self._closed:
+                    raise ClosedError(f"{self} is not followed any more")
                 if self.asleep:
                     self._begun.clear()
                     self._failure = None
@@ -145,16 +152,16 @@ class Replica:
 
     def close(self, *, wait: bool = True) -> None:
         """End the watch, and wait for that. What is held stays, and is no longer true."""
-        if wait and self.stale_since is None:  # what waits may be on its way
-            deadline = time.monotonic() + SETTLE_TIMEOUT
-            while self.waiting and time.monotonic() < deadline:
-                time.sleep(0.01)
+        if wait and self.stale_since is None:
+            self.settle(SETTLE_TIMEOUT)
         if waiting := self.waiting:
             _log.error("%s: closed; what waited for the store is never stored: %s", self, waiting)
         with self._lock:
             jobs = self._job, self._settler, self._deliverer
             self._job = self._settler = self._deliverer = None
-            self.asleep = True
+            self.asleep = self._closed = True
+            self._failure = ClosedError(f"{self} is not followed any more")
+            self._begun.set()  # for those who wait for the first snapshot
         for job in jobs:
             if job is not None:
                 job.cancel(wait=wait)
@@ -232,12 +239,17 @@ class Replica:
         with self._lock:
             return tuple(self._contents.held_back.waiting)
 
+    def settle(self, timeout: float) -> bool:
+        """Wait for what waits to be on the store; return whether it is."""
+        return self._delivered.wait(timeout)
+
     def hold_back(self, operations: Sequence[Operation]) -> tuple[Revision | None, ...]:
         """Show what a commit would have made, and commit it when the store is back."""
         with self._lock:
             if not self._contents.held_back.waiting:
                 _log.warning("%s: the store is away; what is written now waits for it", self)
             revisions = self._contents.hold_back(operations)
+            self._delivered.clear()
             if self.stale_since is None:  # the watch has not noticed an outage, and may not
                 self._see_to_waiting()
             return revisions
@@ -254,6 +266,7 @@ class Replica:
                 batch = dict(itertools.islice(waiting.items(), _BATCH))
                 if not batch:
                     self._deliverer = None
+                    self._delivered.set()
                     return
             operations = [one.operation for one in batch.values()]
             asked = time.monotonic()
@@ -378,6 +391,9 @@ class Replica:
         """Forget, in a child, what belongs to the parent's threads; the next use begins anew."""
         self._lock = threading.RLock()
         self._begun = threading.Event()
+        self._delivered = threading.Event()
+        if not self._contents.held_back.waiting:
+            self._delivered.set()
         self._job = self._settler = self._deliverer = None
         self._contents.listeners = ()
         self._stirs = ()

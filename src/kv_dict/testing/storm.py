@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from kv_dict.errors import ConflictError, KVDictError, OutcomeUnknown, Unavailable
+from kv_dict.mapping import Change
 from kv_dict.mapping.remote import RemoteKVMapping
-from kv_dict.mapping.subscriptions import Change
 
 __all__ = ["Report", "Storm"]
 
