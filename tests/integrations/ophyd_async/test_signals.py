@@ -196,6 +196,29 @@ def test_readings_know_since_when(md: RemoteKVMapping, other: RemoteKVMapping, r
     run(check())
 
 
+def test_a_switch_moves_signals(md: RemoteKVMapping, run: Run) -> None:
+    async def check() -> None:
+        there = f"{md.entry_point} of the next user"
+        await asyncio.to_thread(md.update, energy=7.1)
+        with await asyncio.to_thread(md.at, there) as second:
+            await asyncio.to_thread(second.update, energy=8.9)
+            signal = kv_signal_rw(float, md, "energy")
+            await signal.connect()
+            with MonitorQueue(signal) as queue:
+                await queue.assert_updates(7.1)
+                await asyncio.to_thread(md.switch, there)
+                await queue.assert_updates(8.9)
+                await asyncio.to_thread(second.__setitem__, "energy", 9.0)
+                await queue.assert_updates(9.0)
+                await signal.set(9.1)
+                await queue.assert_updates(9.1)
+            await asyncio.to_thread(second.sync)
+            assert second["energy"] == 9.1
+            await assert_value(signal, 9.1)
+
+    run(check())
+
+
 def test_reads_of_a_mapping_without_a_replica_ask_the_store(
     other: RemoteKVMapping, keeper: RemoteKVMapping, run: Run
 ) -> None:

@@ -21,9 +21,8 @@ from typing import Any, Final, TypeAlias, overload
 from weakref import WeakKeyDictionary
 
 from kv_dict.backend import Backend
-from kv_dict.coordination import beside
 from kv_dict.errors import ConfigurationError, OutcomeUnknown, Unavailable
-from kv_dict.mapping import RemoteKVMapping
+from kv_dict.mapping import LayeredMapping, RemoteKVMapping
 
 __all__ = ["ScanIds", "async_scan_id_source", "scan_id_source"]
 
@@ -99,24 +98,33 @@ class ScanIds:
         return number
 
     def _take(self, md: Metadata) -> int:
+        if isinstance(md, LayeredMapping):
+            md = md.layer(self._key)
         with self._lock:
             if not isinstance(md, RemoteKVMapping):
                 md[self._key] = number = self._after(md.get(self._key, 0))
                 return number
-            size = self._reserve
-            if size is None:
-                size = RESERVE if md.on_outage == "continue" else 0
-            if size == 0:
-                return int(md.transform(self._key, self._after, 0))
-            number = self._take_reserving(md, size)
-            md.transform(self._key, lambda last: max(self._checked(last), number), 0)
-            return number
+            while True:
+                entry_point = md.entry_point
+                number = self._take_of(md, entry_point)
+                if md.entry_point == entry_point:
+                    return number  # otherwise it was switched meanwhile, and counts on its own
 
-    def _take_reserving(self, md: RemoteKVMapping, size: int) -> int:
+    def _take_of(self, md: RemoteKVMapping, entry_point: str) -> int:
+        size = self._reserve
+        if size is None:
+            size = RESERVE if md.on_outage == "continue" else 0
+        if size == 0:
+            return int(md.transform(self._key, self._after, 0))
+        number = self._take_reserving(md, entry_point, size)
+        md.transform(self._key, lambda last: max(self._checked(last), number), 0)
+        return number
+
+    def _take_reserving(self, md: RemoteKVMapping, entry_point: str, size: int) -> int:
         reserves = self._reserves.setdefault(md.backend, {})
-        reserve = reserves.setdefault(md.entry_point, _Reserve())
+        reserve = reserves.setdefault(entry_point, _Reserve())
         try:
-            taken = self._count(md, reserve, size)
+            taken = self._count(md, entry_point, reserve, size)
         except (Unavailable, OutcomeUnknown) as error:
             if reserve.first > reserve.last:
                 raise Unavailable(
@@ -125,16 +133,18 @@ class ScanIds:
                 ) from error
             _log.warning("the store is away: this run has the reserved scan id %d", reserve.first)
             taken = _Reserve(reserve.first + 1, reserve.last)
-        reserves[md.entry_point] = taken
+        reserves[entry_point] = taken
         return taken.first - 1
 
-    def _count(self, md: RemoteKVMapping, reserve: _Reserve, size: int) -> _Reserve:
+    def _count(
+        self, md: RemoteKVMapping, entry_point: str, reserve: _Reserve, size: int
+    ) -> _Reserve:
         """Take the next number in the store; return what is reserved behind it."""
         timeout = md.timeout if md.stale_since is None else min(md.timeout, AWAY_TIMEOUT)
         with (
-            RemoteKVMapping(md.backend, md.entry_point, md.sep, timeout=timeout) as stored,
+            RemoteKVMapping(md.backend, entry_point, md.sep, timeout=timeout) as stored,
             RemoteKVMapping(
-                md.backend, beside(md, "scan_ids"), md.sep, timeout=timeout
+                md.backend, _beside(entry_point, md.sep), md.sep, timeout=timeout
             ) as counters,
         ):
             shown = self._checked(stored.get(self._key, 0))
@@ -165,9 +175,21 @@ class ScanIds:
         return last
 
 
+def _beside(entry_point: str, sep: str | None) -> str:
+    """Return the entry point of the reserved numbers, which is not within the metadata's."""
+    if sep is not None:
+        return f"{entry_point}@scan_ids"
+    if not entry_point:
+        raise ConfigurationError(
+            "scan ids can be reserved for outages only beside a mapping that has an entry point; "
+            "give it one, or use scan_id_source(reserve=0)"
+        )
+    return f"@scan_ids {entry_point}"
+
+
 def _pin(md: Metadata, number: int) -> None:
     """Have the run that took it read it back: bluesky does, from ``md["scan_id"]``."""
-    if isinstance(md, RemoteKVMapping):
+    if isinstance(md, RemoteKVMapping | LayeredMapping):
         try:
             asyncio.get_running_loop()
         except RuntimeError:  # called by hand, and not by a RunEngine
