@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from kv_dict import ConfigurationError, ProtectedError, SQLiteBackend, open_mapping
+from kv_dict import CheckError, ConfigurationError, ProtectedError, SQLiteBackend, open_mapping
 from kv_dict.profiles import Profile, default_path, list_profiles, load_profile
 
 Write = Callable[..., Path]
@@ -67,6 +67,7 @@ def test_the_file_names_the_default(write: Write) -> None:
         "timeout": f"{path} [profiles.xas]",
         "on_outage": "default",
         "protected": "default",
+        "check": "default",
     }
 
 
@@ -381,10 +382,13 @@ def test_what_is_opened_is_as_the_profile_says(write: Write) -> None:
         on_outage = "continue"
         timeout = 1.5
         protected = ["a"]
+        check = "bluesky"
         """)
     with open_mapping("a") as md:
         assert (md.entry_point, md.sep, md.reads, md.timeout) == ("ep", "/", "replica", 1.5)
         assert (md.protected, md.on_outage) == (("a",), "continue")
+        with pytest.raises(CheckError, match="bluesky wants a whole number"):
+            md["scan_id"] = "7"
     with open_mapping("a", entry_point="other", reads="replica") as md:
         assert md.entry_point == "other"
 

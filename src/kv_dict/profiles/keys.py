@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from kv_dict.checks import NAMES
 from kv_dict.credentials import Unshown
 from kv_dict.errors import ConfigurationError, KVDictError
 from kv_dict.keys import KeySpace, check_key
@@ -214,6 +215,7 @@ KEYS: Final[dict[str, Key]] = {
         Key("timeout", _seconds, 5.0, from_text=_seconds_of_text),
         Key("on_outage", _one_of("fail", "continue"), "fail"),
         Key("protected", _protected, (), from_text=lambda t: [k.strip() for k in t.split(",")]),
+        Key("check", _one_of("none", *NAMES), "none"),
         Key("defaults.*", _storable, from_text=None),
     )
 }

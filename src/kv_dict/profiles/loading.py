@@ -231,6 +231,7 @@ def _profile(name: str, source: Origin, given: dict[str, Given]) -> Profile:
         reads=value["reads"],
         timeout=value["timeout"],
         on_outage=value["on_outage"],
+        check=value["check"],
         protected=value["protected"],
         settings=(Setting("profile", name, source.where), *_shown(given, url)),
         _address=address,

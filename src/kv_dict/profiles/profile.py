@@ -67,6 +67,8 @@ class Profile:
         What a write does when the store is away.
     protected : tuple of str
         Keys that the mapping changes only when they are unlocked.
+    check : {"none", "bluesky"}
+        What refuses values when they are written.
     settings : tuple of Setting
         All of it, with where it comes from.
     """
@@ -79,6 +81,7 @@ class Profile:
     timeout: float
     on_outage: str
     protected: tuple[str, ...]
+    check: str
     settings: tuple[Setting, ...] = field(repr=False)
     _address: Secret = field(repr=False)
     _defaults: Mapping[str, Any] = field(repr=False)
@@ -135,6 +138,7 @@ class Profile:
             timeout=self.timeout,
             on_outage=self.on_outage,
             protected=self.protected,
+            check=None if self.check == "none" else self.check,
         )
         try:
             face_of(mapping.backend).ping(timeout=mapping.timeout)
