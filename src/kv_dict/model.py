@@ -140,8 +140,8 @@ class Changes:
     events : tuple of Entry or Deletion
         The last state of each key that changed; earlier ones may be left out.
     asked : float or None
-        `time.monotonic` when the store was asked for these states; None where it pushed them by
-        itself, in the order of their revisions.
+        `time.monotonic` when the store was asked for these states, of each key one; None where it
+        pushed them by itself, in the order of their revisions.
     """
 
     events: tuple[Entry | Deletion, ...]

@@ -124,7 +124,9 @@ class Follower:
         if identity != self._identity or not 0 <= revision - self._revision < REACH:
             return await self._everything(connection)
         self._revision = revision
-        events = tuple(event_of(row) for row in rows if row[0] is not None)
+        # What was deleted and put again has a tombstone and an entry: only the later one is so now.
+        last = {row[0]: row for row in rows if row[0] is not None}
+        events = tuple(event_of(row) for row in rows if last.get(row[0]) is row)
         return Changes(events, asked) if events else None
 
     def _point(self, rows: list[Any]) -> tuple[int, tuple[Any, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import aclosing
 
 from kv_dict.backend import Backend
 from kv_dict.errors import ClosedError
@@ -63,6 +64,28 @@ class WatchConformance(ConformanceBase):
                     told = [change.revision for change in watching.changes()]
                     assert all(isinstance(revision, int) for revision in told)
                     assert told == sorted(told)  # type: ignore[type-var]
+            await backend.close()
+
+        self.run(backend, work)
+
+    def test_what_was_asked_for_has_one_state_of_each_key(self, raw: RawStore) -> None:
+        """Of several, the earlier ones would be taken for what was there when it was asked."""
+        backend = raw.open()
+
+        async def work() -> None:
+            async with aclosing(backend.watch("p:")) as watch, asyncio.timeout(DEADLINE):
+                assert isinstance(await anext(watch), Snapshot)
+                for operation in (Put("p:a", b"1"), Delete("p:a"), Put("p:a", b"2")):
+                    await backend.commit([operation], timeout=T)  # which nobody takes yet
+                state = None
+                while state != b"2":
+                    event = await anext(watch)
+                    if isinstance(event, Changes):
+                        keys = [one.key for one in event.events]
+                        assert event.asked is None or len(keys) == len(set(keys)), event
+                        state = getattr(event.events[-1], "value", None)
+                    elif isinstance(event, Snapshot):
+                        state = event.entries[0].value if event.entries else None
             await backend.close()
 
         self.run(backend, work)
