@@ -10,6 +10,7 @@
     ├── EncodeError          (a TypeError) a key or value that cannot be stored
     ├── CheckError           (a ValueError) a value that could be stored, and that a check refuses
     ├── DecodeError          (a ValueError) what is stored cannot be read as a value
+    ├── NotHolder            the baton is in another session's hands, or in nobody's
     ├── Unsupported          the backend cannot do this, and says so instead of pretending
     ├── ClosedError          used after ``close()``
     ├── ConfigurationError   (a ValueError) a URL, an option or a file that cannot work
@@ -36,6 +37,7 @@ __all__ = [
     "EncodeError",
     "KVDictError",
     "LoopThreadError",
+    "NotHolder",
     "OutcomeUnknown",
     "ProtectedError",
     "ReentryError",
@@ -115,6 +117,10 @@ class CheckError(KVDictError, ValueError):
 
 class DecodeError(KVDictError, ValueError):
     """What the store holds under a key is not a value this program can read; names the key."""
+
+
+class NotHolder(KVDictError):
+    """The baton is in another session's hands, or in nobody's; the message says whose."""
 
 
 class Unsupported(KVDictError):

@@ -21,6 +21,7 @@ from typing import Any, Final, TypeAlias, overload
 from weakref import WeakKeyDictionary
 
 from kv_dict.backend import Backend
+from kv_dict.coordination import beside
 from kv_dict.errors import ConfigurationError, OutcomeUnknown, Unavailable
 from kv_dict.mapping import LayeredMapping, RemoteKVMapping
 
@@ -144,7 +145,7 @@ class ScanIds:
         with (
             RemoteKVMapping(md.backend, entry_point, md.sep, timeout=timeout) as stored,
             RemoteKVMapping(
-                md.backend, _beside(entry_point, md.sep), md.sep, timeout=timeout
+                md.backend, beside(stored, "scan_ids"), md.sep, timeout=timeout
             ) as counters,
         ):
             shown = self._checked(stored.get(self._key, 0))
@@ -173,18 +174,6 @@ class ScanIds:
                 "assign the number of the last run to it"
             )
         return last
-
-
-def _beside(entry_point: str, sep: str | None) -> str:
-    """Return the entry point of the reserved numbers, which is not within the metadata's."""
-    if sep is not None:
-        return f"{entry_point}@scan_ids"
-    if not entry_point:
-        raise ConfigurationError(
-            "scan ids can be reserved for outages only beside a mapping that has an entry point; "
-            "give it one, or use scan_id_source(reserve=0)"
-        )
-    return f"@scan_ids {entry_point}"
 
 
 def _pin(md: Metadata, number: int) -> None:
