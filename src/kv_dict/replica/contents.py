@@ -90,6 +90,7 @@ class Contents:
         self._entries: dict[str, Entry] = {}
         self._known: dict[str, float] = {}  # since when each key is as it is held, or gone
         self._gone: dict[str, int] = {}  # revisions of deletions
+        self._crowd = _FEW  # how many deleted keys are remembered before the old ones are forgotten
         self._floor = -1  # news of keys never heard of, up to this revision, are old
         self._position = -1  # how far the watch has come
         self._sweeps: list[_Sweep] = []
@@ -270,11 +271,13 @@ class Contents:
         if isinstance(revision, int):
             self._gone[key] = max(revision, self._gone.get(key, -1))
         absent = len(self._known) - len(self._entries)
-        if absent > _FEW and absent > len(self._entries):
+        if absent > self._crowd and absent > len(self._entries):
             old = now - MEMORY
             for buried, since in tuple(self._known.items()):
                 if since < old and buried not in self._entries:
                     self._forget(buried)
+            # Looked through again when there are twice as many: each costs its share, and no more.
+            self._crowd = max(_FEW, 2 * (len(self._known) - len(self._entries)))
 
     def _forget(self, key: str) -> None:
         del self._known[key]
