@@ -51,9 +51,8 @@ _FEW: Final = 1000
 
 
 class _Sweep(NamedTuple):
-    """A prefix that one's own commit deleted: older news of keys under it may be under way."""
+    """One's own commit deleted a prefix: older news of keys under it may be under way."""
 
-    prefix: str
     revision: int | None
     done: float
 
@@ -93,7 +92,7 @@ class Contents:
         self._crowd = _FEW  # how many deleted keys are remembered before the old ones are forgotten
         self._floor = -1  # news of keys never heard of, up to this revision, are old
         self._position = -1  # how far the watch has come
-        self._sweeps: list[_Sweep] = []
+        self._sweeps: dict[str, _Sweep] = {}  # the last one of each prefix
 
     # -- news ------------------------------------------------------------------------------------
 
@@ -204,8 +203,9 @@ class Contents:
             newer = _is_newer(revision, asked, last, known)
         else:
             newer = asked is not None or _number(revision) > self._floor
-            for sweep in self._sweeps:
-                if newer and key.startswith(sweep.prefix):
+            for end in range(len(key) + 1) if self._sweeps else ():  # there may be many of them
+                sweep = self._sweeps.get(key[:end])
+                if newer and sweep is not None:
                     newer = _is_newer(revision, asked, sweep.revision, sweep.done)
         if newer is None:
             self.doubts.add(key)
@@ -229,18 +229,20 @@ class Contents:
         for key in swept:
             if key.startswith(prefix):
                 self._judge(Deletion(key, revision), asked)
-        self._sweeps.append(_Sweep(prefix, revision, time.monotonic()))
-        del self._sweeps[:-_FEW]  # while the watch is away there may be many; a snapshot ends them
+        self._sweeps.pop(prefix, None)
+        self._sweeps[prefix] = _Sweep(revision, time.monotonic())
+        if len(self._sweeps) > _FEW:  # while the watch is away; a snapshot ends them
+            del self._sweeps[next(iter(self._sweeps))]
 
     def _passed(self, asked: float | None) -> None:
         """Forget the sweeps that the watch has come past."""
         if self._sweeps:
             old = max(time.monotonic() - MEMORY, -1.0 if asked is None else asked)
-            self._sweeps = [
-                sweep
-                for sweep in self._sweeps
+            self._sweeps = {
+                prefix: sweep
+                for prefix, sweep in self._sweeps.items()
                 if sweep.done > old and (sweep.revision is None or sweep.revision > self._position)
-            ]
+            }
 
     # -- holding ---------------------------------------------------------------------------------
 
