@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import pytest
+
 from kv_dict import InMemoryAsyncBackend, RemoteKVMapping
+from kv_dict.replica import contents
 
 DEADLINE = 10.0
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.0002)
 
 
 def test_clearing_costs_each_key_its_share() -> None:
@@ -13,3 +29,68 @@ def test_clearing_costs_each_key_its_share() -> None:
         md.update({f"k{number}": number for number in range(40_000)})
         md.clear()
         assert len(md) == 0
+
+
+class At:
+    """Does something at the n-th instruction of a module, wherever in this thread that is."""
+
+    def __init__(self, module: Any, number: int, what: Callable[[], None]) -> None:
+        self._file = module.__file__
+        self._left = number
+        self._what = what
+
+    @property
+    def came(self) -> bool:
+        return self._left < 0
+
+    def __enter__(self) -> At:
+        sys.settrace(self._trace)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(None)
+
+    def _trace(self, frame: FrameType, event: str, _: object) -> Any:
+        if frame.f_code.co_filename != self._file:
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        if event == "opcode":
+            self._left -= 1
+            if self._left == -1:
+                sys.settrace(None)
+                self._what()
+        return self._trace
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+CHANGES: dict[str, Callable[[RemoteKVMapping, int], object]] = {
+    "put": lambda md, n: md.update(a=n),
+    "delete": lambda md, n: md.pop("a", None) if n % 2 else md.update(a=n),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_ctrl_c_while_the_replica_takes_note(what: str) -> None:
+    """The store has it: so reads and subscribers learn it, wherever the note was torn."""
+    backend = InMemoryAsyncBackend()
+    with (
+        RemoteKVMapping(backend, "ep1", reads="replica") as md,
+        RemoteKVMapping(backend, "ep1") as stored,
+    ):
+        told: dict[str, Any] = {}
+        md.subscribe(lambda change: told.update({change.key: change.value}))
+        number = 0
+        while True:
+            with At(contents, number, interrupt) as at:
+                try:
+                    CHANGES[what](md, number)
+                except KeyboardInterrupt:
+                    pass
+            until(lambda: md.get("a") == stored.get("a") == told.get("a"))
+            if not at.came:
+                break
+            number += 1
+        assert number > 100

@@ -247,25 +247,32 @@ class Contents:
     # -- holding ---------------------------------------------------------------------------------
 
     def _hold(self, news: Entry | Deletion) -> None:
+        """Make it what is held, and tell the listeners.
+
+        `_entries` comes last: if a Ctrl-C, or a fork, tears this before, the same news are still
+        news when the watch brings them, and all of it is done again.
+        """
         key = news.key
-        self._known[key] = time.monotonic()
         name = self._group(key)
         group = tuple(entry for entry in self.groups.get(name, ()) if entry.key != key)
         if isinstance(news, Entry):
-            self._entries[key] = news
-            self._gone.pop(key, None)
             group = (*group, news)
             if len(group) > 1:
                 group = tuple(sorted(group, key=_by_key))
-        else:
-            last = self._entries.pop(key).revision
-            self._bury(key, last if news.revision is None else news.revision)
         if group:
             self.groups[name] = group
         else:
             self.groups.pop(name, None)
         for listener in self.listeners:
             listener(name, group, news)
+        if isinstance(news, Entry):
+            self._known[key] = time.monotonic()
+            self._gone.pop(key, None)
+            self._entries[key] = news
+        else:
+            last = self._entries[key].revision
+            self._bury(key, last if news.revision is None else news.revision)
+            del self._entries[key]
 
     def _bury(self, key: str, revision: Revision | None) -> None:
         """Remember that a key went, for as long as older news of it may come."""
