@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from kv_dict import InMemoryAsyncBackend, RemoteKVMapping
+from kv_dict.mapping import subscriptions
 from kv_dict.replica import contents
 
 DEADLINE = 10.0
@@ -94,3 +96,22 @@ def test_ctrl_c_while_the_replica_takes_note(what: str) -> None:
                 break
             number += 1
         assert number > 100
+
+
+@pytest.mark.parametrize("module", [subscriptions, threading], ids=["noting", "waking"])
+def test_ctrl_c_while_a_subscriber_is_told(module: Any) -> None:
+    """It left a lock behind, for which every later write waited, and all other watches with it."""
+    told: dict[str, Any] = {}
+    with RemoteKVMapping(InMemoryAsyncBackend(), "ep1", reads="replica") as md:
+        md.subscribe(lambda change: told.update({change.key: change.value}))
+        number, came = 0, True
+        while came:
+            with At(module, number, interrupt) as at:
+                try:
+                    md["a"] = number
+                except KeyboardInterrupt:
+                    pass
+            came = at.came
+            number += 1
+            md["b"] = number
+        until(lambda: told == dict(md))

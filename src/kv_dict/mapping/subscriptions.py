@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import queue
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -274,28 +275,32 @@ class _Subscription:
     ) -> None:
         self._owner = owner
         self._callback = callback
-        self._ready = threading.Event()
+        # Not an Event: a Ctrl-C in its set(), by a write, would leave its lock behind.
+        self._ready: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._ended = False
-        self._feed = Feed(scope, key, prefix, initial, self._ready.set)
+        self._feed = Feed(scope, key, prefix, initial, self._wake)
         name = getattr(callback, "__qualname__", type(callback).__name__)
         self._thread = threading.Thread(
             target=self._run, name=f"kv_dict subscription {name}", daemon=True
         )
-        self._ready.set()
+        self._wake()
         self._thread.start()
 
     def close(self) -> None:
         """Call nothing more; wait a moment for a call that is under way."""
         self._ended = True
         self._feed.close()
-        self._ready.set()
+        self._wake()
         if threading.current_thread() is not self._thread:
             self._thread.join(CLOSE_TIMEOUT)
 
+    def _wake(self) -> None:
+        if self._ready.empty():
+            self._ready.put(None)
+
     def _run(self) -> None:
         while True:
-            self._ready.wait()
-            self._ready.clear()
+            self._ready.get()
             for change in self._feed.take():
                 if self._ended:
                     return
