@@ -13,6 +13,7 @@ import pytest
 
 from kv_dict import InMemoryAsyncBackend, RemoteKVMapping
 from kv_dict.mapping import subscriptions
+from kv_dict.mapping.subscriptions import Change
 from kv_dict.replica import contents
 
 DEADLINE = 10.0
@@ -115,3 +116,18 @@ def test_ctrl_c_while_a_subscriber_is_told(module: Any) -> None:
             number += 1
             md["b"] = number
         until(lambda: told == dict(md))
+
+
+def test_a_callback_that_exits_is_called_again(caplog: pytest.LogCaptureFixture) -> None:
+    with RemoteKVMapping(InMemoryAsyncBackend(), "ep1") as md:
+        told: list[int] = []
+
+        def leave(change: Change) -> None:
+            told.append(change.value)
+            sys.exit(change.value)
+
+        md.subscribe(leave)
+        for number in (1, 2):
+            md["a"] = number
+            until(lambda number=number: told[-1:] == [number])
+    assert caplog.text.count("SystemExit") == 2

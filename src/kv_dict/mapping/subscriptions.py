@@ -311,5 +311,5 @@ class _Subscription:
     def _call(self, change: Change) -> None:
         try:
             self._callback(change)
-        except Exception:  # noqa: BLE001 - one subscriber's mistake, told and survived
+        except BaseException:  # noqa: BLE001 - sys.exit() too ends no thread that others rely on
             _log.exception("a subscriber failed on the change of %r; it stays", change.key)
