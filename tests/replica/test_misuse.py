@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 import time
@@ -131,3 +132,20 @@ def test_a_callback_that_exits_is_called_again(caplog: pytest.LogCaptureFixture)
             md["a"] = number
             until(lambda number=number: told[-1:] == [number])
     assert caplog.text.count("SystemExit") == 2
+
+
+def test_a_consumer_that_cannot_be_woken_is_not_the_writers_fault(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with RemoteKVMapping(InMemoryAsyncBackend(), "ep1", reads="replica") as md:
+        loop = asyncio.new_event_loop()
+        feed = md.feed(lambda: loop.call_soon_threadsafe(int))
+        told: list[int] = []
+        md.subscribe(lambda change: told.append(change.value))
+        loop.close()
+        for number in (1, 2, 3):
+            md["a"] = number
+        until(lambda: told == [1, 2, 3])
+        assert [change.value for change in feed.take()] == [1, 2, 3]
+    assert caplog.text.count("wake function of a feed failed") == 1
+    assert "Event loop is closed" in caplog.text

@@ -166,10 +166,19 @@ class Feed:
             self._pending.append(_Pending(name, group, news))
             if len(self._pending) > self._limit:
                 self._merge()
-            self._wake()
+            self._stir()
 
     def _stir(self) -> None:
-        self._wake()
+        """Wake the consumer. Its mistake is not that of the writer in whose thread this is."""
+        try:
+            self._wake()
+        except Exception:
+            self._wake = _nobody
+            _log.exception(
+                "the wake function of a feed failed, and is not called again; what changes can "
+                "still be taken (%s)",
+                self._scope,
+            )
 
     def _merge(self) -> None:
         """Keep the last state of each key, in the order of the last changes."""
@@ -188,6 +197,10 @@ class Feed:
             return True, Stored(name, group, self._scope.space, self._scope.codec).value()
         except DecodeError:  # left out of listings too, which say so in the log
             return False, None
+
+
+def _nobody() -> None:
+    """Wake nobody."""
 
 
 class Subscriptions:
