@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from kv_dict import InMemoryAsyncBackend, RemoteKVMapping
+from kv_dict import ClosedError, InMemoryAsyncBackend, RemoteKVMapping
 from kv_dict.mapping import subscriptions
 from kv_dict.mapping.subscriptions import Change
 from kv_dict.replica import contents
@@ -149,3 +149,98 @@ def test_a_consumer_that_cannot_be_woken_is_not_the_writers_fault(
         assert [change.value for change in feed.take()] == [1, 2, 3]
     assert caplog.text.count("wake function of a feed failed") == 1
     assert "Event loop is closed" in caplog.text
+
+
+def test_closing_waits_once_for_all_callbacks_that_do_not_end() -> None:
+    done = threading.Event()
+    md = RemoteKVMapping(InMemoryAsyncBackend(), "ep1", timeout=1)
+    began = threading.Semaphore(0)
+
+    def never_ends(change: Change) -> None:
+        began.release()
+        done.wait()
+
+    for _ in range(60):
+        md.subscribe(never_ends)
+    md["a"] = 1
+    for _ in range(60):
+        assert began.acquire(timeout=DEADLINE)
+    begun = time.monotonic()
+    md.close()
+    assert time.monotonic() - begun < 30  # of a second, and not of 60
+    done.set()
+
+
+def test_closing_while_others_unsubscribe() -> None:
+    switching = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(30):
+            md = RemoteKVMapping(InMemoryAsyncBackend(), "ep1")
+            tokens = [md.subscribe(lambda change: None) for _ in range(20)]
+            errors: list[BaseException] = []
+
+            def unsubscribe(
+                md: RemoteKVMapping = md,
+                tokens: list[int] = tokens,
+                errors: list[BaseException] = errors,
+            ) -> None:
+                for token in reversed(tokens):
+                    try:
+                        md.unsubscribe(token)
+                    except KeyError:  # closed
+                        return
+                    except BaseException as error:  # noqa: BLE001 - asserted below
+                        errors.append(error)
+
+            thread = threading.Thread(target=unsubscribe)
+            thread.start()
+            md.close()
+            thread.join()
+            assert errors == []
+    finally:
+        sys.setswitchinterval(switching)
+
+
+def test_subscribing_while_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread stays behind that nobody can end."""
+    md = RemoteKVMapping(InMemoryAsyncBackend(), "ep1", timeout=2)
+    start = subscriptions._Subscription.__init__
+
+    def closed_meanwhile(*arguments: Any) -> None:
+        start(*arguments)
+        md.close()
+
+    monkeypatch.setattr(subscriptions._Subscription, "__init__", closed_meanwhile)
+    with pytest.raises(ClosedError, match="was closed"):
+        md.subscribe(lambda change: None)
+    until(lambda: not any("kv_dict subs" in thread.name for thread in threading.enumerate()))
+
+
+def test_an_iteration_ends_whenever_the_mapping_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    md = RemoteKVMapping(InMemoryAsyncBackend(), "ep1")
+
+    class ClosedJustBefore(asyncio.Event):
+        def clear(self) -> None:
+            if told:  # in the gap between two looks
+                md.close()
+            super().clear()
+
+    told: list[int] = []
+
+    async def iterate() -> None:
+        monkeypatch.setattr(asyncio, "Event", ClosedJustBefore)
+        async for change in md.changes():
+            told.append(change.value)
+            first.set()
+
+    async def main() -> None:
+        task = asyncio.create_task(iterate())
+        await asyncio.to_thread(md.update, a=1)
+        await asyncio.to_thread(first.wait, DEADLINE)
+        md._scope.follow()._stir()  # woken for nothing
+        await asyncio.wait_for(task, DEADLINE)
+
+    first = threading.Event()
+    asyncio.run(main())
+    assert told == [1]

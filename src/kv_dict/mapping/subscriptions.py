@@ -11,8 +11,10 @@ import itertools
 import logging
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
@@ -225,11 +227,16 @@ class Subscriptions:
             raise TypeError(f"callback must be callable, not {type(callback).__name__}")
         token = next(self._tokens)
         self._active[token] = _Subscription(owner, self._scope, callback, key, prefix, initial)
+        if self._scope.closed:  # meanwhile, and `close` may not have seen it
+            self.close()
+            self._scope.check_open()
         return token
 
     def unsubscribe(self, token: int) -> None:
         """End one; KeyError if there is none of that token."""
-        self._active.pop(token).close()
+        subscription = self._active.pop(token)
+        subscription.end()
+        subscription.join(CLOSE_TIMEOUT)
 
     def feed(
         self, key: str | None, prefix: str | None, initial: bool, wake: Callable[[], object]
@@ -255,8 +262,10 @@ class Subscriptions:
         feed = Feed(self._scope, key, prefix, initial, wake)
         self._iterators.add(wake)
         try:
-            while not self._scope.closed:
+            while True:
                 ready.clear()
+                if self._scope.closed:  # after clearing: what `close` sets from here on is seen
+                    return
                 for change in feed.take():
                     yield change
                     if self._scope.closed:
@@ -268,10 +277,16 @@ class Subscriptions:
 
     def close(self) -> None:
         """End all of them."""
-        for token in tuple(self._active):
-            self.unsubscribe(token)
+        ended = []
+        while self._active:
+            with suppress(KeyError):  # others end them too, each its own
+                ended.append(self._active.popitem()[1])
+                ended[-1].end()
         for wake in tuple(self._iterators):
             wake()
+        deadline = time.monotonic() + CLOSE_TIMEOUT
+        for subscription in ended:
+            subscription.join(max(0.0, deadline - time.monotonic()))
 
 
 class _Subscription:
@@ -299,13 +314,16 @@ class _Subscription:
         self._wake()
         self._thread.start()
 
-    def close(self) -> None:
-        """Call nothing more; wait a moment for a call that is under way."""
+    def end(self) -> None:
+        """Call nothing more."""
         self._ended = True
         self._feed.close()
         self._wake()
+
+    def join(self, timeout: float) -> None:
+        """Wait for a call that is under way, unless this is it."""
         if threading.current_thread() is not self._thread:
-            self._thread.join(CLOSE_TIMEOUT)
+            self._thread.join(timeout)
 
     def _wake(self) -> None:
         if self._ready.empty():
