@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import itertools
 import logging
+import queue
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
@@ -165,10 +168,19 @@ class Feed:
             self._pending.append(_Pending(name, group, news))
             if len(self._pending) > self._limit:
                 self._merge()
-            self._wake()
+            self._stir()
 
     def _stir(self) -> None:
-        self._wake()
+        """Wake the consumer. Its mistake is not that of the writer in whose thread this is."""
+        try:
+            self._wake()
+        except Exception:
+            self._wake = _nobody
+            _log.exception(
+                "the wake function of a feed failed, and is not called again; what changes can "
+                "still be taken (%s)",
+                self._scope,
+            )
 
     def _merge(self) -> None:
         """Keep the last state of each key, in the order of the last changes."""
@@ -187,6 +199,10 @@ class Feed:
             return True, Stored(name, group, self._scope.space, self._scope.codec).value()
         except DecodeError:  # left out of listings too, which say so in the log
             return False, None
+
+
+def _nobody() -> None:
+    """Wake nobody."""
 
 
 class Subscriptions:
@@ -211,11 +227,16 @@ class Subscriptions:
             raise TypeError(f"callback must be callable, not {type(callback).__name__}")
         token = next(self._tokens)
         self._active[token] = _Subscription(owner, self._scope, callback, key, prefix, initial)
+        if self._scope.closed:  # meanwhile, and `close` may not have seen it
+            self.close()
+            self._scope.check_open()
         return token
 
     def unsubscribe(self, token: int) -> None:
         """End one; KeyError if there is none of that token."""
-        self._active.pop(token).close()
+        subscription = self._active.pop(token)
+        subscription.end()
+        subscription.join(CLOSE_TIMEOUT)
 
     def feed(
         self, key: str | None, prefix: str | None, initial: bool, wake: Callable[[], object]
@@ -241,8 +262,10 @@ class Subscriptions:
         feed = Feed(self._scope, key, prefix, initial, wake)
         self._iterators.add(wake)
         try:
-            while not self._scope.closed:
+            while True:
                 ready.clear()
+                if self._scope.closed:  # after clearing: what `close` sets from here on is seen
+                    return
                 for change in feed.take():
                     yield change
                     if self._scope.closed:
@@ -254,10 +277,16 @@ class Subscriptions:
 
     def close(self) -> None:
         """End all of them."""
-        for token in tuple(self._active):
-            self.unsubscribe(token)
+        ended = []
+        while self._active:
+            with suppress(KeyError):  # others end them too, each its own
+                ended.append(self._active.popitem()[1])
+                ended[-1].end()
         for wake in tuple(self._iterators):
             wake()
+        deadline = time.monotonic() + CLOSE_TIMEOUT
+        for subscription in ended:
+            subscription.join(max(0.0, deadline - time.monotonic()))
 
 
 class _Subscription:
@@ -274,28 +303,35 @@ class _Subscription:
     ) -> None:
         self._owner = owner
         self._callback = callback
-        self._ready = threading.Event()
+        # Not an Event: a Ctrl-C in its set(), by a write, would leave its lock behind.
+        self._ready: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._ended = False
-        self._feed = Feed(scope, key, prefix, initial, self._ready.set)
+        self._feed = Feed(scope, key, prefix, initial, self._wake)
         name = getattr(callback, "__qualname__", type(callback).__name__)
         self._thread = threading.Thread(
             target=self._run, name=f"kv_dict subscription {name}", daemon=True
         )
-        self._ready.set()
+        self._wake()
         self._thread.start()
 
-    def close(self) -> None:
-        """Call nothing more; wait a moment for a call that is under way."""
+    def end(self) -> None:
+        """Call nothing more."""
         self._ended = True
         self._feed.close()
-        self._ready.set()
+        self._wake()
+
+    def join(self, timeout: float) -> None:
+        """Wait for a call that is under way, unless this is it."""
         if threading.current_thread() is not self._thread:
-            self._thread.join(CLOSE_TIMEOUT)
+            self._thread.join(timeout)
+
+    def _wake(self) -> None:
+        if self._ready.empty():
+            self._ready.put(None)
 
     def _run(self) -> None:
         while True:
-            self._ready.wait()
-            self._ready.clear()
+            self._ready.get()
             for change in self._feed.take():
                 if self._ended:
                     return
@@ -306,5 +342,5 @@ class _Subscription:
     def _call(self, change: Change) -> None:
         try:
             self._callback(change)
-        except Exception:  # noqa: BLE001 - one subscriber's mistake, told and survived
+        except BaseException:  # noqa: BLE001 - sys.exit() too ends no thread that others rely on
             _log.exception("a subscriber failed on the change of %r; it stays", change.key)
