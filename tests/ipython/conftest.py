@@ -18,12 +18,8 @@ import pytest
 import kv_dict
 
 REPOSITORY = Path(__file__).parents[2]
-DEADLINE = 60.0
+DEADLINE = 30.0
 """Seconds that anything may take before a test gives up waiting for it."""
-
-CTRL_C = "\x03"
-TAB = "\t"
-ENTER = "\r"
 
 
 class _Screen(pyte.HistoryScreen):  # type: ignore[misc]  # it has no types
@@ -103,7 +99,7 @@ class Terminal:
         found = self.at_prompt()
         assert found, f"not at the prompt:\n{self.text}"
         number = int(found[2])
-        self.type(command + ENTER)
+        self.type(command + "\r")
         self.ready(number + 1)
         lines = self.lines
         begin = next(row for row, line in enumerate(lines) if f"In [{number}]: " in line)

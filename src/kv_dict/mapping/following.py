@@ -37,7 +37,7 @@ class Following:
     def peek(self, key: str, default: Any = None) -> Any:
         """Return what the replica holds of an item, plain and detached, and never ask the store.
 
-        For a prompt or a display, which may be drawn at each keystroke: takes microseconds, during
+        For a prompt or a display that nothing may keep waiting: takes a microsecond or two, during
         an outage too. `default` where the item is missing, and where there is no replica.
 
         Examples

@@ -10,12 +10,11 @@ from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
 
 from kv_dict.errors import KVDictError
 from kv_dict.integrations.ipython.arguments import Request, parse
-from kv_dict.integrations.ipython.places import assign, delete, look, written
+from kv_dict.integrations.ipython.places import assign, delete, look
 from kv_dict.integrations.ipython.prompt import hide_segment, show_segment
 from kv_dict.integrations.ipython.target import Target, target
 from kv_dict.integrations.ipython.tree import heading, tree
 from kv_dict.integrations.ipython.watching import watch
-from kv_dict.mapping.showing import one_line
 
 __all__ = ["MetadataMagics"]
 
@@ -52,8 +51,7 @@ class MetadataMagics(Magics):
             return None
         try:
             return _answer(request, target(shell.user_ns))
-        except (KVDictError, TypeError) as error:
-            # A TypeError is what a plain dict or bluesky's own says of such a key or value.
+        except KVDictError as error:
             raise UsageError(f"{type(error).__name__}: {error}") from None
 
 
@@ -66,11 +64,9 @@ def _answer(request: Request, to: Target) -> Any:
         items = dict(to.mapping)
         print("\n".join([heading(to), *tree(items, width)]) if items else f"{heading(to)}\nempty")
     elif request.action == "set":
-        assign(to, path, request.value)
-        print(f"{written(to, path)} = {one_line(request.value)}")
+        print(assign(to, path, request.value))
     elif request.action == "delete":
-        name = written(to, path)
-        print(f"deleted {name}, which was {one_line(delete(to, path))}")
+        print(delete(to, path))
     else:
         watch(to, path[0] if path else None, width)
     return None

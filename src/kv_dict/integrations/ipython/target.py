@@ -8,6 +8,7 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any, NamedTuple
 
 from kv_dict.mapping import RemoteKVMapping
+
 __all__ = ["Target", "close_profile", "in_namespace", "target"]
 
 
@@ -69,7 +70,7 @@ def target(namespace: Mapping[str, Any]) -> Target:
 
 def close_profile() -> None:
     """Close what `target` has opened."""
-    global _profile  # noqa: PLW0603 - as above
+    global _profile
     with _opening:
         opened, _profile = _profile, None
     if opened is not None and isinstance(opened.mapping, RemoteKVMapping):
