@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -393,7 +394,7 @@ class Scope:
 
     def abandon(self) -> None:
         """End what nobody can use any more, without waiting: for a mapping that was forgotten."""
-        if self.replica is not None and not self.closed:
+        if self.replica is not None and not self.closed and not sys.is_finalizing():
             self.replica.release(wait=False)
 
     def check_open(self) -> None:
