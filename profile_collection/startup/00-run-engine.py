@@ -14,7 +14,10 @@ from kv_dict.profiles import load_profile
 try:
     md = load_profile(profile_dir=Path(__file__).resolve().parents[1]).open()
 except KVDictError as error:
-    raise SystemExit(f"No session without metadata. {type(error).__name__}: {error}") from None
+    raise SystemExit(
+        f"No session without metadata. {type(error).__name__}: {error}\n"
+        "KV_DICT_PROFILE=local starts one whose metadata is in a file of this computer."
+    ) from None
 atexit.register(md.close)
 
 RE = RunEngine(md, scan_id_source=scan_id_source)

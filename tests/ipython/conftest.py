@@ -32,7 +32,7 @@ class _Screen(pyte.HistoryScreen):  # type: ignore[misc]  # it has no types
 
 
 class Terminal:
-    """A program in a terminal of 120 columns, and enough lines that nothing scrolls away."""
+    """A program in a terminal of 200 columns, and enough lines that nothing scrolls away."""
 
     def __init__(self, command: list[str], env: dict[str, str], cwd: Path) -> None:
         self._child = pexpect.spawn(
@@ -40,11 +40,11 @@ class Terminal:
             command[1:],
             env=env,
             cwd=str(cwd),
-            dimensions=(300, 120),
+            dimensions=(300, 200),
             encoding="utf-8",
             timeout=DEADLINE,
         )
-        self._screen = _Screen(120, 300)
+        self._screen = _Screen(200, 300)
         self._screen.answer = self._child.send
         self._stream = pyte.Stream(self._screen)
         self.prompt = re.compile(r"^(.*)In \[(\d+)\]: (.*)$")

@@ -1,7 +1,7 @@
 """What the prompt shows of the metadata: ``pass-318 #4217 In [5]:``, red while the store is away.
 
-Each prompt is made anew, and in vi mode at every keystroke, so this reads the replica and never asks
-the store.
+Each prompt is made anew, in vi mode at every keystroke: so this reads the replica alone, and never
+asks the store.
 """
 
 from __future__ import annotations
