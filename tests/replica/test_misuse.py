@@ -7,8 +7,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -47,7 +48,7 @@ class At:
     def came(self) -> bool:
         return self._left < 0
 
-    def __enter__(self) -> At:
+    def __enter__(self) -> Self:
         sys.settrace(self._trace)
         return self
 
@@ -88,11 +89,8 @@ def test_ctrl_c_while_the_replica_takes_note(what: str) -> None:
         md.subscribe(lambda change: told.update({change.key: change.value}))
         number = 0
         while True:
-            with At(contents, number, interrupt) as at:
-                try:
-                    CHANGES[what](md, number)
-                except KeyboardInterrupt:
-                    pass
+            with At(contents, number, interrupt) as at, suppress(KeyboardInterrupt):
+                CHANGES[what](md, number)
             until(lambda: md.get("a") == stored.get("a") == told.get("a"))
             if not at.came:
                 break
@@ -108,11 +106,8 @@ def test_ctrl_c_while_a_subscriber_is_told(module: Any) -> None:
         md.subscribe(lambda change: told.update({change.key: change.value}))
         number, came = 0, True
         while came:
-            with At(module, number, interrupt) as at:
-                try:
-                    md["a"] = number
-                except KeyboardInterrupt:
-                    pass
+            with At(module, number, interrupt) as at, suppress(KeyboardInterrupt):
+                md["a"] = number
             came = at.came
             number += 1
             md["b"] = number
@@ -190,7 +185,7 @@ def test_closing_while_others_unsubscribe() -> None:
                         md.unsubscribe(token)
                     except KeyError:  # closed
                         return
-                    except BaseException as error:  # noqa: BLE001 - asserted below
+                    except BaseException as error:
                         errors.append(error)
 
             thread = threading.Thread(target=unsubscribe)

@@ -174,7 +174,7 @@ class Feed:
         """Wake the consumer. Its mistake is not that of the writer in whose thread this is."""
         try:
             self._wake()
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, it is told
             self._wake = _nobody
             _log.exception(
                 "the wake function of a feed failed, and is not called again; what changes can "
