@@ -85,3 +85,17 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+def load_ipython_extension(shell: object) -> None:
+    """Do what ``%load_ext kv_dict`` asks for; see :doc:`/how-to/ipython`."""
+    from kv_dict.integrations.ipython import load_ipython_extension as load  # noqa: PLC0415
+
+    load(shell)
+
+
+def unload_ipython_extension(shell: object) -> None:
+    """Do what ``%unload_ext kv_dict`` asks for."""
+    from kv_dict.integrations.ipython import unload_ipython_extension as unload  # noqa: PLC0415
+
+    unload(shell)

@@ -35,6 +35,11 @@ class Layers(NamedTuple):
         stores = dict.fromkeys((self.over.backend.url, self.under.backend.url))
         return f"entry_points={points!r}, backend={' and '.join(map(repr, stores))}"
 
+    @property
+    def timeout(self) -> float:
+        """Seconds for each operation that is not given its own."""
+        return min(self.over.timeout, self.under.timeout)
+
     def of(self, key: str) -> Scope:
         """Return the scope that a key belongs to: where it is written."""
         return self.under if self.is_below(key) else self.over

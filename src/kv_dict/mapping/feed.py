@@ -10,6 +10,7 @@ they had happened at that moment, and nothing of the former entry point is told 
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections import deque
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from kv_dict.mapping.scope import Scope
 
 __all__ = ["Change", "Feed", "Source"]
+
+_log = logging.getLogger("kv_dict")
 
 MAX_PENDING: Final = 10_000
 """Changes that a consumer may leave untaken before they are merged by key."""
@@ -219,7 +222,7 @@ class Feed:
 
         replica.listen(listener, begun, self._stir)
         if begin is Begin.SWITCHED:
-            self._wake()
+            self._stir()
 
     # -- the consumer's side ---------------------------------------------------------------------
 
@@ -304,10 +307,19 @@ class Feed:
                 self._pending.append(_Pending(layer, scope, name, group, news))
                 if len(self._pending) > self._limit:
                     self._merge()
-            self._wake()
+            self._stir()
 
     def _stir(self) -> None:
-        self._wake()
+        """Wake the consumer. Its mistake is not that of the writer in whose thread this is."""
+        try:
+            self._wake()
+        except Exception:  # noqa: BLE001 - whatever it is, it is told
+            self._wake = _nobody
+            _log.exception(
+                "the wake function of a feed failed, and is not called again; what changes can "
+                "still be taken (%s)",
+                self._sources[0].scope,
+            )
 
     def _merge(self) -> None:
         """Keep the last state of each key, in the order of the last changes."""
@@ -319,6 +331,10 @@ class Feed:
             last[place] = pending
         self._pending = deque(last.values())
         self._limit = max(MAX_PENDING, 2 * len(last))
+
+
+def _nobody() -> None:
+    """Wake nobody."""
 
 
 def _change(

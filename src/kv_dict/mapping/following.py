@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
+from typing import Any
 
 from kv_dict.keys import check_key
 from kv_dict.mapping.feed import Change, Feed
 from kv_dict.mapping.scope import Scope, Version
+from kv_dict.mapping.stored import Stored
 from kv_dict.mapping.subscriptions import Subscriptions
 
 __all__ = ["Following"]
@@ -31,6 +33,26 @@ class Following:
     def waiting(self) -> tuple[str, ...]:
         """The keys of writes that wait for the store to come back (``on_outage="continue"``)."""
         return self._scope.waiting
+
+    def peek(self, key: str, default: Any = None) -> Any:
+        """Return what the replica holds of an item, plain and detached, and never ask the store.
+
+        For a prompt or a display that nothing may keep waiting: takes a microsecond or two, during
+        an outage too. `default` where the item is missing, and where there is no replica.
+
+        Examples
+        --------
+        >>> from kv_dict import InMemoryAsyncBackend, RemoteKVMapping
+        >>> with RemoteKVMapping(InMemoryAsyncBackend(), "ep1", reads="replica") as md:
+        ...     md["scan_id"] = 4217
+        ...     md.peek("scan_id"), md.peek("data_session", "none")
+        (4217, 'none')
+        """
+        scope = self._scope
+        scope.check_open()
+        replica = scope.replica
+        entries = replica.groups.get(check_key(key)) if replica and not replica.asleep else None
+        return Stored(key, entries, scope.space, scope.codec).value() if entries else default
 
     def sync(self) -> None:
         """Return when reads see everything that was acknowledged, to anybody, before the call.

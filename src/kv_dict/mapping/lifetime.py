@@ -8,6 +8,7 @@ under way at that moment finish where they began: they ask the store, which the 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from typing import Final
 
@@ -138,7 +139,7 @@ class Lifetime:
 
     def abandon(self) -> None:
         """End what nobody can use any more, without waiting: for a mapping that was forgotten."""
-        if self.replica is not None and not self.ended:
+        if self.replica is not None and not self.ended and not sys.is_finalizing():
             self.replica.release(wait=False)
 
     def check_open(self) -> None:

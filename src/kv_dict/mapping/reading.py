@@ -18,6 +18,10 @@ __all__ = ["Readable", "Reading", "as_dict"]
 class Readable(Protocol):
     """What a mapping reads from: one `kv_dict.mapping.scope.Scope`, or several as one."""
 
+    @property
+    def timeout(self) -> float:
+        """Seconds for each operation that is not given its own."""
+
     def read(self, key: str, timeout: float | None = None) -> Stored:
         """Return what reads see of a checked key; falsy if nothing."""
 

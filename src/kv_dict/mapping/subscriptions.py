@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 import logging
+import queue
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from kv_dict.mapping.feed import Change, Feed, Source
@@ -53,6 +56,9 @@ class Subscriptions:
         self._active[token] = _Subscription(
             owner, callback, lambda wake: self.feed(key, prefix, initial, wake)
         )
+        if self._closed:  # meanwhile, and `close` may not have seen it
+            self.close()
+            self._sources[0].scope.check_open()
         return token
 
     def feed(
@@ -65,7 +71,9 @@ class Subscriptions:
 
     def unsubscribe(self, token: int) -> None:
         """End one; KeyError if there is none of that token."""
-        self._active.pop(token).close()
+        subscription = self._active.pop(token)
+        subscription.end()
+        subscription.join(CLOSE_TIMEOUT)
 
     async def changes(
         self, key: str | None, prefix: str | None, initial: bool
@@ -84,8 +92,10 @@ class Subscriptions:
         feed = self.feed(key, prefix, initial, wake)
         self._iterators.add(wake)
         try:
-            while not self._closed:
+            while True:
                 ready.clear()
+                if self._closed:  # after clearing: what `close` sets from here on is seen
+                    return
                 for change in feed.take():
                     yield change
                     if self._closed:
@@ -98,10 +108,16 @@ class Subscriptions:
     def close(self) -> None:
         """End all of them."""
         self._closed = True
-        for token in tuple(self._active):
-            self.unsubscribe(token)
+        ended = []
+        while self._active:
+            with suppress(KeyError):  # others end them too, each its own
+                ended.append(self._active.popitem()[1])
+                ended[-1].end()
         for wake in tuple(self._iterators):
             wake()
+        deadline = time.monotonic() + CLOSE_TIMEOUT
+        for subscription in ended:
+            subscription.join(max(0.0, deadline - time.monotonic()))
 
 
 class _Subscription:
@@ -115,28 +131,35 @@ class _Subscription:
     ) -> None:
         self._owner = owner
         self._callback = callback
-        self._ready = threading.Event()
+        # Not an Event: a Ctrl-C in its set(), by a write, would leave its lock behind.
+        self._ready: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._ended = False
-        self._feed = feed(self._ready.set)
+        self._feed = feed(self._wake)
         name = getattr(callback, "__qualname__", type(callback).__name__)
         self._thread = threading.Thread(
             target=self._run, name=f"kv_dict subscription {name}", daemon=True
         )
-        self._ready.set()
+        self._wake()
         self._thread.start()
 
-    def close(self) -> None:
-        """Call nothing more; wait a moment for a call that is under way."""
+    def end(self) -> None:
+        """Call nothing more."""
         self._ended = True
         self._feed.close()
-        self._ready.set()
+        self._wake()
+
+    def join(self, timeout: float) -> None:
+        """Wait for a call that is under way, unless this is it."""
         if threading.current_thread() is not self._thread:
-            self._thread.join(CLOSE_TIMEOUT)
+            self._thread.join(timeout)
+
+    def _wake(self) -> None:
+        if self._ready.empty():
+            self._ready.put(None)
 
     def _run(self) -> None:
         while True:
-            self._ready.wait()
-            self._ready.clear()
+            self._ready.get()
             for change in self._feed.take():
                 if self._ended:
                     return
@@ -147,5 +170,5 @@ class _Subscription:
     def _call(self, change: Change) -> None:
         try:
             self._callback(change)
-        except Exception:  # noqa: BLE001 - one subscriber's mistake, told and survived
+        except BaseException:  # noqa: BLE001 - sys.exit() too ends no thread that others rely on
             _log.exception("a subscriber failed on the change of %r; it stays", change.key)

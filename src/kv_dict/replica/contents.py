@@ -51,9 +51,8 @@ _FEW: Final = 1000
 
 
 class _Sweep(NamedTuple):
-    """A prefix that one's own commit deleted: older news of keys under it may be under way."""
+    """One's own commit deleted a prefix: older news of keys under it may be under way."""
 
-    prefix: str
     revision: int | None
     done: float
 
@@ -90,9 +89,10 @@ class Contents:
         self._entries: dict[str, Entry] = {}
         self._known: dict[str, float] = {}  # since when each key is as it is held, or gone
         self._gone: dict[str, int] = {}  # revisions of deletions
+        self._crowd = _FEW  # how many deleted keys are remembered before the old ones are forgotten
         self._floor = -1  # news of keys never heard of, up to this revision, are old
         self._position = -1  # how far the watch has come
-        self._sweeps: list[_Sweep] = []
+        self._sweeps: dict[str, _Sweep] = {}  # the last one of each prefix
 
     # -- news ------------------------------------------------------------------------------------
 
@@ -203,8 +203,9 @@ class Contents:
             newer = _is_newer(revision, asked, last, known)
         else:
             newer = asked is not None or _number(revision) > self._floor
-            for sweep in self._sweeps:
-                if newer and key.startswith(sweep.prefix):
+            for end in range(len(key) + 1) if self._sweeps else ():  # there may be many of them
+                sweep = self._sweeps.get(key[:end])
+                if newer and sweep is not None:
                     newer = _is_newer(revision, asked, sweep.revision, sweep.done)
         if newer is None:
             self.doubts.add(key)
@@ -228,41 +229,50 @@ class Contents:
         for key in swept:
             if key.startswith(prefix):
                 self._judge(Deletion(key, revision), asked)
-        self._sweeps.append(_Sweep(prefix, revision, time.monotonic()))
-        del self._sweeps[:-_FEW]  # while the watch is away there may be many; a snapshot ends them
+        self._sweeps.pop(prefix, None)
+        self._sweeps[prefix] = _Sweep(revision, time.monotonic())
+        if len(self._sweeps) > _FEW:  # while the watch is away; a snapshot ends them
+            del self._sweeps[next(iter(self._sweeps))]
 
     def _passed(self, asked: float | None) -> None:
         """Forget the sweeps that the watch has come past."""
         if self._sweeps:
             old = max(time.monotonic() - MEMORY, -1.0 if asked is None else asked)
-            self._sweeps = [
-                sweep
-                for sweep in self._sweeps
+            self._sweeps = {
+                prefix: sweep
+                for prefix, sweep in self._sweeps.items()
                 if sweep.done > old and (sweep.revision is None or sweep.revision > self._position)
-            ]
+            }
 
     # -- holding ---------------------------------------------------------------------------------
 
     def _hold(self, news: Entry | Deletion) -> None:
+        """Make it what is held, and tell the listeners.
+
+        `_entries` comes last: if a Ctrl-C, or a fork, tears this before, the same news are still
+        news when the watch brings them, and all of it is done again.
+        """
         key = news.key
-        self._known[key] = time.monotonic()
         name = self._group(key)
         group = tuple(entry for entry in self.groups.get(name, ()) if entry.key != key)
         if isinstance(news, Entry):
-            self._entries[key] = news
-            self._gone.pop(key, None)
             group = (*group, news)
             if len(group) > 1:
                 group = tuple(sorted(group, key=_by_key))
-        else:
-            last = self._entries.pop(key).revision
-            self._bury(key, last if news.revision is None else news.revision)
         if group:
             self.groups[name] = group
         else:
             self.groups.pop(name, None)
         for listener in self.listeners:
             listener(name, group, news)
+        if isinstance(news, Entry):
+            self._known[key] = time.monotonic()
+            self._gone.pop(key, None)
+            self._entries[key] = news
+        else:
+            last = self._entries[key].revision
+            self._bury(key, last if news.revision is None else news.revision)
+            del self._entries[key]
 
     def _bury(self, key: str, revision: Revision | None) -> None:
         """Remember that a key went, for as long as older news of it may come."""
@@ -270,11 +280,13 @@ class Contents:
         if isinstance(revision, int):
             self._gone[key] = max(revision, self._gone.get(key, -1))
         absent = len(self._known) - len(self._entries)
-        if absent > _FEW and absent > len(self._entries):
+        if absent > self._crowd and absent > len(self._entries):
             old = now - MEMORY
             for buried, since in tuple(self._known.items()):
                 if since < old and buried not in self._entries:
                     self._forget(buried)
+            # Looked through again when there are twice as many: each costs its share, and no more.
+            self._crowd = max(_FEW, 2 * (len(self._known) - len(self._entries)))
 
     def _forget(self, key: str) -> None:
         del self._known[key]

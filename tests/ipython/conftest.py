@@ -1,0 +1,168 @@
+"""A real IPython in a terminal: what is typed, and what is on the screen."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pyte
+import pytest
+
+import kv_dict
+
+REPOSITORY = Path(__file__).parents[2]
+DEADLINE = 30.0
+"""Seconds that anything may take before a test gives up waiting for it."""
+
+
+class _Screen(pyte.HistoryScreen):  # type: ignore[misc]  # it has no types
+    """A screen that answers as a terminal does: IPython asks where the cursor is."""
+
+    answer: Callable[[str], Any]
+
+    def write_process_input(self, data: str) -> None:
+        self.answer(data)
+
+
+class Terminal:
+    """A program in a terminal of 200 columns, and enough lines that nothing scrolls away."""
+
+    def __init__(self, command: list[str], env: dict[str, str], cwd: Path) -> None:
+        self._child = pexpect.spawn(
+            command[0],
+            command[1:],
+            env=env,
+            cwd=str(cwd),
+            dimensions=(300, 200),
+            encoding="utf-8",
+            timeout=DEADLINE,
+        )
+        self._screen = _Screen(200, 300)
+        self._screen.answer = self._child.send
+        self._stream = pyte.Stream(self._screen)
+        self.prompt = re.compile(r"^(.*)In \[(\d+)\]: (.*)$")
+
+    @property
+    def lines(self) -> list[str]:
+        """What is on the screen."""
+        return [line.rstrip() for line in self._screen.display]
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines).rstrip()
+
+    def colour_of(self, text: str) -> str:
+        """Return the colour of the first character of the last `text` on the screen."""
+        for row in range(len(self.lines) - 1, -1, -1):
+            if (column := self.lines[row].rfind(text)) >= 0:
+                return str(self._screen.buffer[row][column].fg)
+        raise AssertionError(f"{text!r} is not on the screen:\n{self.text}")
+
+    def type(self, keys: str) -> None:
+        """Press keys."""
+        self._child.send(keys)
+
+    def wait(self, condition: Callable[[], Any]) -> Any:
+        """Let the program write until `condition` holds; return what it returned."""
+        deadline = time.monotonic() + DEADLINE
+        while not (found := condition()):
+            left = deadline - time.monotonic()
+            try:
+                self._stream.feed(self._child.read_nonblocking(65536, timeout=max(left, 0)))
+            except (pexpect.TIMEOUT, pexpect.EOF) as error:
+                pytest.fail(f"{type(error).__name__}; the screen:\n{self.text}")
+        return found
+
+    def wait_for(self, text: str) -> None:
+        """Wait until `text` is on the screen."""
+        self.wait(lambda: text in self.text)
+
+    def at_prompt(self) -> re.Match[str] | None:
+        """Return the last line if it is an empty prompt, with the cursor in it."""
+        row = self._screen.cursor.y
+        found = self.prompt.match(self.lines[row] + " ")
+        return found if found and not found[3].strip() else None
+
+    def ready(self, number: int) -> None:
+        """Wait for the prompt of that number."""
+        self.wait(lambda: (found := self.at_prompt()) and int(found[2]) == number)
+
+    def run(self, command: str) -> str:
+        """Type a command at the prompt, and return what it printed up to the next one."""
+        found = self.at_prompt()
+        assert found, f"not at the prompt:\n{self.text}"
+        number = int(found[2])
+        self.type(command + "\r")
+        self.ready(number + 1)
+        lines = self.lines
+        begin = next(row for row, line in enumerate(lines) if f"In [{number}]: " in line)
+        end = next(row for row, line in enumerate(lines) if f"In [{number + 1}]:" in line)
+        return "\n".join(lines[begin + 1 : end]).strip("\n")
+
+    def end(self) -> str:
+        """Wait for its end; return what is on the screen."""
+        try:
+            while True:
+                self._stream.feed(self._child.read_nonblocking(65536, timeout=DEADLINE))
+        except pexpect.EOF:
+            pass
+        self.close()
+        return self.text
+
+    def close(self) -> None:
+        """End the program."""
+        self._child.close(force=True)
+
+
+@pytest.fixture(scope="session")
+def matplotlib_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where matplotlib keeps its list of fonts, which takes it seconds to make."""
+    return tmp_path_factory.mktemp("matplotlib")
+
+
+@pytest.fixture
+def env(tmp_path: Path, matplotlib_cache: Path) -> dict[str, str]:
+    """An environment that says nothing yet, and in which nothing of the user's is touched."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("KV_DICT_", "XDG_"))}
+    home = tmp_path / "home"
+    home.mkdir()
+    return kept | {
+        "HOME": str(home),
+        "IPYTHONDIR": str(home / "ipython"),
+        "MPLCONFIGDIR": str(matplotlib_cache),
+        "PYTHONPATH": str(Path(kv_dict.__file__).parents[1]),
+        "TERM": "xterm-256color",
+        "XDG_CONFIG_DIRS": str(home / "system"),
+        "NO_COLOR": "",
+    }
+
+
+@pytest.fixture
+def start(env: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
+    """A function that starts IPython in a terminal, with arguments and variables."""
+    started: list[Terminal] = []
+
+    def start(*arguments: str, **variables: str) -> Terminal:
+        command = [sys.executable, "-m", "IPython", "--no-banner", "--no-confirm-exit", *arguments]
+        started.append(Terminal(command, env | variables, tmp_path))
+        return started[-1]
+
+    yield start
+    for terminal in started:
+        terminal.close()
+
+
+@pytest.fixture
+def collection(tmp_path: Path) -> Path:
+    """A copy of the profile collection, where it may write."""
+    folder = tmp_path / "profile_collection"
+    ignored = shutil.ignore_patterns("__pycache__", "*.db*", "history*", "log", "pid", "security")
+    shutil.copytree(REPOSITORY / "profile_collection", folder, ignore=ignored)
+    return folder
