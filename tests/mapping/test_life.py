@@ -33,6 +33,7 @@ USES: dict[str, Callable[[RemoteKVMapping], Any]] = {
     "clear": lambda md: md.clear(),
     "setdefault": lambda md: md.setdefault("a", 1),
     "increment": lambda md: md.increment("n"),
+    "peek": lambda md: md.peek("a"),
     "sync": lambda md: md.sync(),
     "with": lambda md: md.__enter__(),
 }
@@ -119,3 +120,19 @@ def test_fromkeys_writes() -> None:
         assert md == {"a": [1], "b": []}
     with pytest.raises(TypeError, match="backend"):
         RemoteKVMapping.fromkeys(["a"])  # type: ignore[call-arg]
+
+
+def test_a_peek_asks_nobody_and_shows_what_the_replica_holds(backend: Backend) -> None:
+    with (
+        RemoteKVMapping(backend, "ep1") as asking,
+        RemoteKVMapping(backend, "ep1", reads="replica") as holding,
+    ):
+        holding["sample"] = {"layers": [1]}
+        assert asking.peek("sample") is None
+        assert holding.peek("nothing", "none") == "none"
+        held = holding.peek("sample")
+        assert type(held) is dict
+        held["layers"].append(2)
+        assert holding["sample"] == {"layers": [1]}
+        with pytest.raises(TypeError):
+            holding.peek(5)
