@@ -201,11 +201,12 @@ class API:
 
     @_told
     async def value(self, request: Request) -> Response:
-        """``GET /api/value``: all of one value, with its entity tag."""
+        """``GET /api/value``: all of one value, with its entity tag; in lines with ``pretty=1``."""
         source, key = self._asked_for(request)
         data = value_json(self._value(source, key), key)
+        body = _pretty(data) if request.query_params.get("pretty") else data
         return Response(
-            data, headers={"ETag": f'"{fingerprint(data)}"'}, media_type="application/json"
+            body, headers={"ETag": f'"{fingerprint(data)}"'}, media_type="application/json"
         )
 
     def _value(self, source: Source, key: str) -> Any:
