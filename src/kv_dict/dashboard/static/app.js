@@ -3,7 +3,7 @@
 import { Board, chip } from "./board.js";
 import { Changes } from "./changes.js";
 import { begin, logIn } from "./connection.js";
-import { announce, setAttribute, setText } from "./dom.js";
+import { announce, h, setAttribute, setText } from "./dom.js";
 import { moment, span, visible } from "./format.js";
 import { Key } from "./key.js";
 import { Keys } from "./keys.js";
@@ -14,6 +14,8 @@ const link = document.getElementById("link");
 const banner = document.getElementById("banner");
 const login = document.getElementById("login");
 const keyboard = document.getElementById("keyboard");
+
+const heading = h("h1", { class: "offscreen" });
 
 let view = null;
 let unwatch = () => {};
@@ -47,7 +49,7 @@ function show() {
   unwatch();
   view?.close();
   view = VIEWS[here.name](here);
-  main.replaceChildren(view.element);
+  main.replaceChildren(heading, view.element);
   document.body.dataset.view = here.name || "board";
   for (const anchor of document.querySelectorAll("nav a")) {
     const current = anchor.dataset.view === (here.name || "board") || (here.name === "key" && anchor.dataset.view === "keys");
@@ -69,6 +71,7 @@ function frame() {
   const names = sources.map((source) => source.title);
   setText(document.getElementById("title"), names.length === 1 ? visible(names[0]) : "kv-dict");
   const where = view?.title?.() ?? "";
+  setText(heading, visible(where || "Board"));
   document.title = [where, names.length === 1 ? names[0] : "", "kv-dict"].filter(Boolean).join(" – ");
   const worst = sources.find((source) => source.health.state !== "live") ?? sources[0];
   if (worst) chip(link, worst.health);
@@ -147,7 +150,7 @@ document.getElementById("help").addEventListener("click", () => keyboard.showMod
 // -- login ---------------------------------------------------------------------------------------
 
 function askForToken(reason = "") {
-  if (reason) setText(document.getElementById("login-reason"), reason);
+  if (reason) setText(document.getElementById("login-reason"), `${reason[0].toUpperCase()}${reason.slice(1)}.`.replace("..", "."));
   if (!login.open) login.showModal();
 }
 

@@ -1,6 +1,7 @@
 // The board: what people at a beamline look at first.
 
 import { get } from "./connection.js";
+import { row } from "./changes.js";
 import { flash, h, setAttribute, setText, sparkline } from "./dom.js";
 import { ago, asNumber, brief, moment, number, span, visible } from "./format.js";
 import { age, People, RunCard } from "./run.js";
@@ -34,6 +35,8 @@ function alike(wanted, value) {
   return wanted === value;
 }
 
+const LATEST = 6;
+
 class Tile {
   constructor(source, layout) {
     this.source = source;
@@ -44,12 +47,13 @@ class Tile {
     this.detail = h("div", { class: "detail", dir: "auto" });
     this.age = h("span", { class: "age" });
     this.spark = sparkline();
-    this.label = h("h3", {}, layout.label || visible(layout.key[0]));
+    this.label = h("div", { class: "label" }, layout.label || visible(layout.key[0]));
+    this.reading = h("div", { class: "reading" }, this.value, this.unit, this.badge);
     this.element = h(
       "a",
       { class: `card tile${layout.size === 2 ? " wide" : ""}` },
       h("div", { class: "tile-head" }, this.label, this.age),
-      h("div", { class: "reading" }, this.value, this.unit, this.badge),
+      this.reading,
       this.detail,
       this.spark.element,
     );
@@ -83,7 +87,9 @@ class Tile {
     else if (there) text = digits === null ? naming(value) : number(value, digits);
     setText(this.value, text);
     setAttribute(this.value, "title", text.length > 20 ? text : null);
-    setAttribute(this.value, "data-length", text.length > 60 ? "xl" : text.length > 24 ? "l" : text.length > 11 ? "m" : "s");
+    const [line, folded] = room(text, there ? layout.unit : "");
+    this.reading.style.setProperty("--line", line);
+    this.reading.style.setProperty("--chars", folded);
     this.unit.hidden = !there || !layout.unit;
     setText(this.badge, rule?.text ?? "");
     this.badge.hidden = !rule?.text;
@@ -106,8 +112,10 @@ class Tile {
 
   plot(item, numeric) {
     const wanted = this.layout.plot && !this.layout.path.length && typeof numeric === "number" && typeof item.value === "number";
-    this.spark.element.toggleAttribute("hidden", !wanted);
-    if (!wanted) return;
+    if (!wanted) {
+      this.spark.element.toggleAttribute("hidden", true);
+      return;
+    }
     if (!item.samples) {
       item.samples = [[item.when ?? state.now(), numeric]];
       const query = `source=${encodeURIComponent(item.source)}&key=${encodeURIComponent(item.key)}`;
@@ -116,10 +124,15 @@ class Tile {
         const longest = told.stored.length > told.seen.length ? told.stored : told.seen;
         const older = longest.filter((one) => typeof one.value === "number" && one.time && one.time < known);
         item.samples.unshift(...older.slice(-200).map((one) => [one.time, one.value]));
-        this.spark.draw(item.samples);
+        this.draw(item);
       }, () => {});
     }
-    this.spark.draw(item.samples);
+    this.draw(item);
+  }
+
+  draw(item) {
+    this.spark.element.toggleAttribute("hidden", item.samples.length < 2);
+    this.spark.draw(item.samples, this.source.asOf());
   }
 
   tick() {
@@ -132,6 +145,14 @@ class Tile {
   }
 }
 
+/** Return how many characters wide a text is in one line, and in two: its size is reckoned by it. */
+function room(text, unit) {
+  const longest = Math.max(...text.split(/\s+/).map((word) => word.length));
+  const behind = unit ? unit.length * 0.6 + 0.8 : 0;
+  const folded = text.length > 12 ? Math.ceil(text.length / 2) + 2 : text.length;
+  return [text.length, Math.max(longest, folded)].map((n) => Math.min(60, Math.max(5, n)) + behind);
+}
+
 /** Return text for a value that may be a thing with a name. */
 function naming(value) {
   if (value !== null && typeof value === "object" && typeof value.name === "string") return visible(value.name);
@@ -139,7 +160,7 @@ function naming(value) {
 }
 
 class Panel {
-  constructor(source, several) {
+  constructor(source, several, wall) {
     this.source = source;
     this.name = h("h2", {}, visible(source.title));
     this.health = h("span", { class: "chip" });
@@ -147,8 +168,10 @@ class Panel {
     this.grid = h("div", { class: "tiles" });
     this.people = new People(source);
     this.empty = h("p", { class: "empty", hidden: true });
+    this.news = h("ol", { class: "feed", "aria-label": "Latest changes" });
+    this.latest = h("section", { class: "latest" }, h("h2", {}, "Latest changes"), this.news);
     this.head = h("div", { class: "panel-head" }, this.name, this.health);
-    this.element = h("section", { class: "panel", "aria-label": visible(source.title) }, this.head, this.run.element, this.grid, this.empty, this.people.element);
+    this.element = h("section", { class: "panel", "aria-label": visible(source.title) }, this.head, this.run.element, this.grid, this.empty, this.people.element, wall ? null : this.latest);
     this.head.classList.toggle("single", !several);
     this.build();
   }
@@ -173,10 +196,20 @@ class Panel {
     }
     this.run.update();
     this.people.update();
+    this.updateNews();
     chip(this.health, health);
-    this.element.classList.toggle("stale", !state.linked || health.state !== "live");
+    this.element.classList.toggle("stale", !this.source.live);
     this.empty.hidden = this.source.keys.size > 0 || health.state !== "live";
     setText(this.empty, "Nothing is stored here yet. What any session writes appears at once.");
+  }
+
+  updateNews() {
+    const news = state.feed.filter((one) => one.source === this.source.name).slice(0, LATEST);
+    this.latest.hidden = !news.length;
+    if (news[0] === this.newest) return;
+    const known = this.newest;
+    this.newest = news[0];
+    this.news.replaceChildren(...news.map((one, n) => row(one, n === 0 && known !== undefined)));
   }
 
   tick() {
@@ -206,6 +239,7 @@ export function chip(element, health) {
 export class Board {
   constructor({ wall }) {
     this.panels = new Map();
+    this.wall = wall;
     this.clock = h("time", { class: "clock" });
     this.element = h("div", { class: wall ? "board wall" : "board" });
     if (wall) this.element.append(h("a", { class: "leave", href: "#/", "aria-label": "Leave the wall mode" }, this.clock));
@@ -220,7 +254,7 @@ export class Board {
     const several = state.sources.size > 1;
     for (const source of state.sources.values()) {
       if (this.panels.has(source)) continue;
-      const panel = new Panel(source, several);
+      const panel = new Panel(source, several, this.wall);
       this.panels.set(source, panel);
       this.element.append(panel.element);
     }

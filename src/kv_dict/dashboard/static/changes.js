@@ -83,7 +83,8 @@ function text(one) {
   return brief(one.value, 120);
 }
 
-function row(one, fresh) {
+/** Return a line for one change. */
+export function row(one, fresh) {
   const before = text(one.previous);
   const after = text(one);
   const kind = one.gone ? "deleted" : before === null ? "new" : "changed";

@@ -77,19 +77,26 @@ export function sparkline() {
   );
   return {
     element: picture,
-    draw(samples) {
+    /** Samples are [time, value]; each value holds until the next, and the last one until now. */
+    draw(samples, now) {
       if (samples.length < 2) {
         line.setAttribute("points", "");
         return;
       }
-      const times = samples.map((sample) => sample[0]);
       const values = samples.map((sample) => sample[1]);
-      const [from, to] = [times[0], times[times.length - 1]];
+      const from = samples[0][0];
+      const width = Math.max(now, samples[samples.length - 1][0]) - from || 1;
       const low = Math.min(...values);
       const span = Math.max(...values) - low || 1;
-      const x = (time) => (to > from ? ((time - from) / (to - from)) * 100 : 100).toFixed(1);
+      const x = (time) => (((time - from) / width) * 100).toFixed(1);
       const y = (value) => (22 - ((value - low) / span) * 20).toFixed(1);
-      line.setAttribute("points", samples.map(([t, v]) => `${x(t)},${y(v)}`).join(" "));
+      const points = [];
+      for (const [n, [time, value]] of samples.entries()) {
+        if (n) points.push(`${x(time)},${y(values[n - 1])}`);
+        points.push(`${x(time)},${y(value)}`);
+      }
+      points.push(`100,${y(values[values.length - 1])}`);
+      line.setAttribute("points", points.join(" "));
     },
   };
 }

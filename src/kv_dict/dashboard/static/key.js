@@ -99,7 +99,7 @@ export class Key {
     this.editButton.hidden = !(state.session.may_write || state.session.writable) || !this.source;
     setText(this.editButton, item ? "Edit" : "Create");
     this.showFacts(large ? "large" : item ? kindOf(value) : null);
-    this.element.classList.toggle("stale", !state.linked || this.source?.health.state !== "live");
+    this.element.classList.toggle("stale", !this.source?.live);
   }
 
   showFacts(kind) {

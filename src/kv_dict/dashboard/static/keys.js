@@ -155,7 +155,7 @@ export class Keys {
       row.value = item.value;
       this.shown.get(row.id)?.update(row);
     }
-    this.element.classList.toggle("stale", !state.linked || [...state.sources.values()].some((one) => one.health.state !== "live"));
+    this.element.classList.toggle("stale", [...state.sources.values()].some((one) => !one.live));
   }
 
   tick() {

@@ -32,7 +32,8 @@ export function statuses(source) {
   for (const item of source.status.values()) {
     if (isObject(item.value) && typeof item.value.state === "string") {
       const every = Number(item.value.renewed_every) || 0;
-      const silent = every > 0 && (age(item) ?? 0) > 3 * every + SLACK;
+      const seconds = item.when === null ? 0 : source.asOf() - item.when;
+      const silent = every > 0 && seconds > 3 * every + SLACK;
       found.push({ ...item.value, name: item.key, silent: silent && item.value.state !== "ended" });
     }
   }
@@ -117,9 +118,9 @@ export class RunCard {
     setAttribute(this.track, "aria-valuenow", expected ? done : null);
     setText(this.points, expected ? `${done} of ${expected} points` : done ? `${done} points` : "");
     const times = [];
-    if (busy && one.plan_started) times.push(`${duration(state.now() - one.plan_started)} since the start`);
+    if (busy && one.plan_started) times.push(`${duration(this.source.asOf() - one.plan_started)} since the start`);
     if (busy && one.estimated_finish) {
-      const left = one.estimated_finish - state.now();
+      const left = one.estimated_finish - this.source.asOf();
       if (left > 0) times.push(`about ${duration(left)} left`);
     }
     setText(this.timing, times.join("  ·  "));
@@ -161,7 +162,7 @@ export class People {
   updateSessions() {
     const there = [...this.source.presence.values()]
       .filter((item) => isObject(item.value) && isObject(item.value.session))
-      .filter((item) => (age(item) ?? 0) < 3 * (Number(item.value.every) || 5) + SLACK)
+      .filter((item) => item.when === null || this.source.asOf() - item.when < 3 * (Number(item.value.every) || 5) + SLACK)
       .map((item) => item.value.session);
     const texts = there.map((one) => who(one)).sort();
     if (texts.join("\n") === this.shown) return;

@@ -16,6 +16,17 @@ class Source {
     this.last = null; // the last item that changed
   }
 
+  /** Whether what is known is true now, as far as anybody can tell. */
+  get live() {
+    return state.linked && this.health.state === "live";
+  }
+
+  /** The moment of which what is known is true. */
+  asOf() {
+    if (!state.linked) return state.linkedAt;
+    return this.health.state === "stale" ? this.health.since : state.now();
+  }
+
   get title() {
     return this.layout.title || this.name;
   }
