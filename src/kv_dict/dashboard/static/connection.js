@@ -58,8 +58,8 @@ async function open() {
     if (!state.id) {
       // Both at once: the fewer round trips to the first paint.
       const [sources, keys] = await Promise.all([get("api/sources"), get("api/keys")]);
+      state.layouts(sources.sources); // first: it tells their order
       state.whole(keys);
-      state.layouts(sources.sources);
       get("api/feed").then((feed) => state.earlier(feed.changes), () => {});
     }
   } catch {

@@ -70,7 +70,7 @@ class Dialog {
     this.ask = ask;
     this.original = "";
     this.tag = null; // null: there is nothing yet
-    this.area = h("textarea", { class: "json", spellcheck: "false", autocomplete: "off", "aria-label": "New value, as JSON", oninput: () => this.changed() });
+    this.area = h("textarea", { class: "json", disabled: true, spellcheck: "false", autocomplete: "off", "aria-label": "New value, as JSON", oninput: () => this.changed() });
     this.diff = h("div", { class: "diff", role: "region", "aria-label": "What changes", tabindex: "0" });
     this.message = h("p", { class: "message", role: "alert" });
     this.write = h("button", { class: "primary", type: "button", disabled: true, onclick: () => this.put() }, "Write");
@@ -95,13 +95,24 @@ class Dialog {
   }
 
   async load() {
-    const response = await this.ask(`api/value?${this.query}&pretty=1`);
+    let response;
+    try {
+      response = await this.ask(`api/value?${this.query}&pretty=1`);
+    } catch {
+      setText(this.message, "The dashboard does not answer.");
+      return;
+    }
     if (response.ok) {
       this.original = await response.text();
       this.tag = response.headers.get("ETag");
       this.remove.hidden = false;
-    } else if (response.status !== 404) setText(this.message, (await response.json()).error);
+    } else if (response.status !== 404) {
+      const told = await response.json().catch(() => ({ error: response.statusText }));
+      setText(this.message, told.error); // nothing to edit: writing blindly would not be safe
+      return;
+    }
     this.area.value = this.original;
+    this.area.disabled = false;
     this.changed();
     this.area.focus();
   }

@@ -24,6 +24,14 @@ function plotter() {
   return plotting;
 }
 
+/** Return what the store kept and what was seen here, oldest first; each state once. */
+function merged(stored, seen) {
+  const name = (one) => `${Math.round((one.time ?? 0) * 1000)} ${JSON.stringify(one.value)}`;
+  const known = new Set(stored.map(name));
+  const rest = seen.filter((one) => !known.has(name(one)));
+  return [...stored, ...rest].sort((a, b) => (a.time ?? 0) - (b.time ?? 0));
+}
+
 export class Key {
   constructor({ parts: [sourceName, key] }) {
     this.sourceName = sourceName ?? "";
@@ -136,8 +144,7 @@ export class Key {
       return;
     }
     const later = this.states; // changes that came meanwhile
-    const first = told.seen[0]?.time ?? Infinity;
-    this.states = [...told.stored.filter((one) => !(one.time >= first - 0.0005)), ...told.seen];
+    this.states = merged(told.stored, told.seen);
     const last = this.states[this.states.length - 1]?.time ?? 0;
     this.states.push(...later.filter((one) => one.time > last));
     this.loaded = true;
