@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import socket
 import threading
+import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +17,7 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 
+import kv_dict.dashboard.events
 from kv_dict import RemoteKVMapping, SQLiteBackend, open_mapping
 from kv_dict.dashboard import Dashboard, Layout, Source
 from kv_dict.model import Put
@@ -374,6 +377,24 @@ def test_a_reader_that_takes_nothing_costs_the_others_nothing(
     assert "stalled_total 0" in sent
     stalled.close()
     lively.close()
+
+
+def test_a_reader_that_takes_nothing_for_long_is_let_go(
+    md: RemoteKVMapping, serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kv_dict.dashboard.events, "STALLED", 0.3)
+    client = serve().until_live()
+    with socket.socket() as stalled:
+        stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stalled.connect(("127.0.0.1", int(client.url.rpartition(":")[2].strip("/"))))
+        stalled.sendall(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        deadline = time.monotonic() + 20
+        number = 0
+        while b"stalled_total 1" not in client.ask("/metrics").body:
+            assert time.monotonic() < deadline
+            number += 1
+            md.update({f"k{n}": f"{number}" + "x" * 5000 for n in range(50)})
+        client.until("/metrics", lambda answer: b"viewers 0\n" in answer.body)
 
 
 def test_ending_ends_the_streams_at_once(anybody: Any, md: RemoteKVMapping) -> None:
