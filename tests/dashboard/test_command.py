@@ -81,6 +81,18 @@ def test_several_stores_side_by_side(start: Start, anybody: Any, tmp_path: Path)
     assert [source["url"] for source in sources] == [one, one, two, two]
 
 
+def test_the_options_in_front_of_the_command_count(
+    anybody: Any, md: RemoteKVMapping, tmp_path: Path
+) -> None:
+    md["a"] = 1
+    options = ["--url", md.backend.url, "--entry-point", "xas"]
+    command = [sys.executable, "-c", MAIN, *options, "dashboard", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        client = type(anybody)(line(process).rpartition(": ")[2]).until_live()
+        assert client.json("/api/value?source=xas&key=a") == 1
+        process.terminate()
+
+
 def test_the_token_file_is_made_and_used_again(
     start: Start, anybody: Any, tmp_path: Path, md: RemoteKVMapping
 ) -> None:

@@ -111,38 +111,29 @@ def live(page: Any) -> None:
 # -- the board ------------------------------------------------------------------------------------
 
 SCAN = """
-import sys, time
+import sys
 import bluesky.plans as bp
 from bluesky import RunEngine
 from ophyd.sim import det, motor
-from kv_dict import RemoteKVMapping, open_mapping
+from kv_dict import open_mapping
+from kv_dict.coordination import Presence
+from kv_dict.integrations.bluesky import RunStatus
 
-with open_mapping(sys.argv[1], entry_point="xas") as md:
-    beside = RemoteKVMapping(md.backend, "xas@status")
+with open_mapping(sys.argv[1], entry_point="xas") as md, Presence(md, program="the scan"):
     RE = RunEngine(md)
-    shown = {}
-
-    def show(**fields):
-        shown.update(fields, updated=time.time(), renewed_every=5.0)
-        beside["run"] = shown
-
-    def follow(name, doc):
-        if name == "start":
-            show(state="running", plan_name=doc["plan_name"], scan_id=doc["scan_id"],
-                 plan_started=doc["time"], points_done=0, points_expected=doc["num_points"],
-                 runs_open=1)
-        elif name == "event":
-            show(points_done=doc["seq_num"])
-            if doc["seq_num"] == 3:
+    with RunStatus(RE, every=0.05) as status:
+        def follow(name, doc):
+            if name == "event" and doc["seq_num"] == 3:
+                status.flush()
                 print("half", flush=True)
                 sys.stdin.readline()
-        elif name == "stop":
-            show(state="idle", exit_status=doc["exit_status"], runs_open=0)
 
-    RE.subscribe(follow)
-    md["sample"] = {"name": "Fe2O3"}
-    RE(bp.scan([det], motor, -1, 1, 6))
-    beside.close()
+        RE.subscribe(follow)
+        md["sample"] = {"name": "Fe2O3"}
+        RE(bp.scan([det], motor, -1, 1, 6))
+        status.flush()
+        print("done", flush=True)
+        sys.stdin.readline()
 """
 
 
@@ -187,12 +178,17 @@ def test_from_a_scan_to_the_pixels(pages: Pages, store_url: str) -> None:
             text_of(page, ".under", "3 of 6 points")
             text_of(page, ".tile", "Fe2O3")
             page.wait_for_function(HALF_A_BAR)
+            text_of(page, ".sessions", "(the scan)")
             pages.keep(page, "running")
             scan.stdin.write("\n")
             scan.stdin.flush()
+            assert scan.stdout.readline() == "done\n"
+            text_of(page, ".pill", "Idle")
+            text_of(page, ".note", "The last run succeeded")
+            scan.stdin.write("\n")
+            scan.stdin.flush()
             assert scan.wait(60) == 0
-        text_of(page, ".pill", "Idle")
-        text_of(page, ".note", "The last run succeeded")
+        text_of(page, ".pill", "Session ended")
         page.keyboard.press("k")
         text_of(page, ".line", "versions")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from kv_dict.cli.opening import said
 from kv_dict.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -92,7 +93,13 @@ def dashboard(
         tls_certificate=tls_cert,
         tls_key=tls_key,
     )
-    sources = _sources((*profiles, *urls), entry_points, _layout(layout, hide))
+    before = said(click.get_current_context())  # the options in front of the command
+    sources = _sources(
+        (*profiles, *urls) or (before.target,),
+        entry_points or (before.entry_point,),
+        before.timeout,
+        _layout(layout, hide),
+    )
     page = Dashboard(sources, settings)
 
     def ready(url: str) -> None:
@@ -104,7 +111,12 @@ def dashboard(
     page.serve(ready)
 
 
-def _sources(targets: Sequence[str], entry_points: Sequence[str], layout: Layout) -> list[Source]:
+def _sources(
+    targets: Sequence[str | None],
+    entry_points: Sequence[str | None],
+    timeout: float | None,
+    layout: Layout,
+) -> list[Source]:
     """Return a source for each entry point of each target, with names of their own."""
     from functools import partial
 
@@ -112,25 +124,25 @@ def _sources(targets: Sequence[str], entry_points: Sequence[str], layout: Layout
     from kv_dict.profiles import load_profile
 
     sources: dict[str, Source] = {}
-    for target in targets or (None,):
-        for entry_point in entry_points or (None,):
-            profile = load_profile(target, entry_point=entry_point)
+    for target in targets:
+        for entry_point in entry_points:
+            profile = load_profile(target, entry_point=entry_point, timeout=timeout)
             plain = target if target is not None and ":" not in target else None
             name = "/".join(filter(None, (plain, entry_point))) or profile.entry_point
             number = 1
             while name in sources:
                 number += 1
                 name = f"{name.rpartition(' ')[0] if number > 2 else name} {number}"
-            sources[name] = Source(name, partial(_open, target, entry_point), layout)
+            sources[name] = Source(name, partial(_open, target, entry_point, timeout), layout)
     return list(sources.values())
 
 
-def _open(target: str | None, entry_point: str | None) -> RemoteKVMapping:
+def _open(target: str | None, entry_point: str | None, timeout: float | None) -> RemoteKVMapping:
     """Open what is shown: not by `Profile.open`, which puts a profile's defaults into the store."""
     from kv_dict.mapping import RemoteKVMapping
     from kv_dict.profiles import load_profile
 
-    profile = load_profile(target, entry_point=entry_point)
+    profile = load_profile(target, entry_point=entry_point, timeout=timeout)
     return RemoteKVMapping(
         profile.backend(),
         profile.entry_point,

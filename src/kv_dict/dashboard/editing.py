@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
-
 from kv_dict.dashboard.encoding import CODEC, fingerprint, value_json
 from kv_dict.errors import ConflictError
 from kv_dict.mapping import RemoteKVMapping
+from kv_dict.mapping.retry import attempts
+from kv_dict.model import Revision
 
 __all__ = ["Changed", "remove", "write"]
-
-_NOTHING: Final = object()
 
 
 class Changed(ConflictError):
@@ -50,24 +48,38 @@ def write(md: RemoteKVMapping, key: str, data: bytes, expected: str | None) -> b
         `data` is not JSON that can be stored.
     """
     value = CODEC.decode(data, "the new value")
-
-    def replace(present: Any) -> Any:
-        _check(key, present, expected)
-        return value
-
-    md.sync()  # writing what is there already asks nobody
-    return value_json(md.transform(key, replace, _NOTHING), key)
+    for _ in attempts(md.timeout, f"md[{key!r}]"):
+        try:
+            written = md.commit({key: value}, expected={key: _check(md, key, expected)})
+        except Changed:
+            raise
+        except ConflictError:
+            md.sync()  # what it is now decides
+            continue
+        break
+    return value_json(written[key].value, key)
 
 
 def remove(md: RemoteKVMapping, key: str, expected: str) -> None:
     """Remove a key if it still is what `expected` says; otherwise as `write`."""
+    for _ in attempts(md.timeout, f"md[{key!r}]"):
+        try:
+            md.commit(delete=[key], expected={key: _check(md, key, expected)})
+        except Changed:
+            raise
+        except ConflictError:
+            md.sync()
+            continue
+        break
+
+
+def _check(md: RemoteKVMapping, key: str, expected: str | None) -> Revision | None:
+    """Return the revision of what is expected, or raise Changed."""
     try:
-        md._remove(key, lambda stored: _check(key, stored.value(), expected))
+        version = md.version(key)
     except KeyError:
-        raise Changed(key, None) from None
-
-
-def _check(key: str, present: Any, expected: str | None) -> None:
-    now = None if present is _NOTHING else value_json(present, key)
+        version = None
+    now = None if version is None else value_json(version.value, key)
     if (None if now is None else fingerprint(now)) != expected:
         raise Changed(key, now)
+    return None if version is None else version.revision

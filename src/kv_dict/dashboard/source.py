@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any, Final, Protocol
 
+from kv_dict.coordination.beside import beside
 from kv_dict.dashboard.layout import Layout
 from kv_dict.errors import ClosedError, ConfigurationError, KVDictError
 from kv_dict.mapping import RemoteKVMapping
@@ -142,7 +143,7 @@ class Source:
         try:
             await _in_thread(_open_companions, md, followed)
             async with asyncio.TaskGroup() as tasks:
-                for part, mapping in zip((METADATA, *COMPANIONS), followed, strict=True):
+                for part, mapping in zip((METADATA, *COMPANIONS), followed, strict=False):
                     tasks.create_task(self._follow(listener, part, mapping))
                 tasks.create_task(self._look(listener, followed))
         finally:
@@ -176,20 +177,17 @@ class Source:
 
 
 def _open_companions(md: RemoteKVMapping, opened: list[RemoteKVMapping]) -> None:
+    if md.sep is None and not md.entry_point:
+        return  # it has the whole store: nothing is beside it
     for companion in COMPANIONS:
         mapping = RemoteKVMapping(
             md.backend,
-            _companion(md, companion),
+            beside(md, companion),
             md.sep,
             reads="replica",
             timeout=md.timeout,
         )
         opened.append(mapping)
-
-
-def _companion(md: RemoteKVMapping, what: str) -> str:
-    """Return the name of an entry point beside that of `md`, and not within it."""
-    return f"{md.entry_point}@{what}" if md.sep is not None else f"@{what} {md.entry_point}"
 
 
 async def _in_thread(function: Callable[..., object], *arguments: Any) -> None:
