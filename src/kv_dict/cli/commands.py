@@ -28,6 +28,7 @@ __all__ = ["cli"]
 _COMMANDS: Final = {
     "check": "kv_dict.cli.check:check",
     "completion": "kv_dict.cli.completion:completion",
+    "dashboard": "kv_dict.cli.dashboard:dashboard",
     "del": "kv_dict.cli.delete:delete",
     "demo": "kv_dict.cli.demo_command:demo",
     "export": "kv_dict.cli.export:export",

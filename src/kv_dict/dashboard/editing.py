@@ -1,0 +1,85 @@
+"""Changing one key from the page, only if it still is what the editor was shown."""
+
+from __future__ import annotations
+
+from kv_dict.dashboard.encoding import CODEC, fingerprint, value_json
+from kv_dict.errors import ConflictError
+from kv_dict.mapping import RemoteKVMapping
+from kv_dict.mapping.retry import attempts
+from kv_dict.model import Revision
+
+__all__ = ["Changed", "remove", "write"]
+
+
+class Changed(ConflictError):
+    """The key is not what the editor was shown.
+
+    Attributes
+    ----------
+    present : bytes or None
+        The JSON of what it is now; None if it is gone.
+    """
+
+    def __init__(self, key: str, present: bytes | None) -> None:
+        what = "was deleted" if present is None else "was changed"
+        super().__init__(f"{key!r} {what} by somebody else meanwhile; nothing was written")
+        self.present = present
+
+
+def write(md: RemoteKVMapping, key: str, data: bytes, expected: str | None) -> bytes:
+    """Make the value of JSON `data` that of a key, and return the JSON of what is stored now.
+
+    Parameters
+    ----------
+    md : RemoteKVMapping
+        Where.
+    key : str
+        Which.
+    data : bytes
+        JSON, tagged where needed.
+    expected : str or None
+        The `fingerprint` of what it has to be now; None: there has to be nothing.
+
+    Raises
+    ------
+    Changed
+        It is something else; nothing was written.
+    DecodeError
+        `data` is not JSON that can be stored.
+    """
+    value = CODEC.decode(data, "the new value")
+    for _ in attempts(md.timeout, f"md[{key!r}]"):
+        try:
+            written = md.commit({key: value}, expected={key: _check(md, key, expected)})
+        except Changed:
+            raise
+        except ConflictError:
+            md.sync()  # what it is now decides
+            continue
+        break
+    return value_json(written[key].value, key)
+
+
+def remove(md: RemoteKVMapping, key: str, expected: str) -> None:
+    """Remove a key if it still is what `expected` says; otherwise as `write`."""
+    for _ in attempts(md.timeout, f"md[{key!r}]"):
+        try:
+            md.commit(delete=[key], expected={key: _check(md, key, expected)})
+        except Changed:
+            raise
+        except ConflictError:
+            md.sync()
+            continue
+        break
+
+
+def _check(md: RemoteKVMapping, key: str, expected: str | None) -> Revision | None:
+    """Return the revision of what is expected, or raise Changed."""
+    try:
+        version = md.version(key)
+    except KeyError:
+        version = None
+    now = None if version is None else value_json(version.value, key)
+    if (None if now is None else fingerprint(now)) != expected:
+        raise Changed(key, now)
+    return None if version is None else version.revision
