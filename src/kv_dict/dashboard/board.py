@@ -14,7 +14,7 @@ from kv_dict.dashboard.fanout import Fanout
 from kv_dict.dashboard.recent import Recent, Seen
 from kv_dict.dashboard.source import METADATA, Source
 from kv_dict.errors import ConfigurationError
-from kv_dict.mapping.subscriptions import Change
+from kv_dict.mapping import Change
 
 __all__ = ["Board"]
 

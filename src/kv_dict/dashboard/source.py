@@ -17,7 +17,7 @@ from kv_dict.coordination.beside import beside
 from kv_dict.dashboard.layout import Layout
 from kv_dict.errors import ClosedError, ConfigurationError, KVDictError
 from kv_dict.mapping import RemoteKVMapping
-from kv_dict.mapping.subscriptions import Change
+from kv_dict.mapping import Change
 
 __all__ = ["COMPANIONS", "METADATA", "Listener", "Source"]
 
