@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from kv_dict.errors import ConfigurationError
-from kv_dict.mapping import RemoteKVMapping
+from kv_dict.mapping import LayeredMapping, RemoteKVMapping
 
 __all__ = ["beside", "open_beside"]
 
 
-def beside(md: RemoteKVMapping, what: str) -> str:
+def beside(md: RemoteKVMapping | LayeredMapping, what: str) -> str:
     """Return the entry point ``<that of md>@<what>``, which is not within the metadata's own.
+
+    Of layers, beside the lower one: the beamline's, which stays when a proposal ends.
 
     Raises
     ------
@@ -21,6 +23,7 @@ def beside(md: RemoteKVMapping, what: str) -> str:
     >>> beside(md, "status")
     'docs@status'
     """
+    md = _staying(md)
     if not isinstance(md, RemoteKVMapping):
         raise TypeError(f"md is a RemoteKVMapping, as open_mapping() returns, not {type(md)!r:.60}")
     if md.sep is not None:
@@ -33,7 +36,14 @@ def beside(md: RemoteKVMapping, what: str) -> str:
     return f"@{what} {md.entry_point}"
 
 
-def open_beside(md: RemoteKVMapping, what: str, *, timeout: float) -> RemoteKVMapping:
+def open_beside(
+    md: RemoteKVMapping | LayeredMapping, what: str, *, timeout: float
+) -> RemoteKVMapping:
     """Open that entry point, asking the store each time, to close it when done."""
     where = beside(md, what)
+    md = _staying(md)
     return RemoteKVMapping(md.backend, where, md.sep, timeout=max(0.1, min(md.timeout, timeout)))
+
+
+def _staying(md: RemoteKVMapping | LayeredMapping) -> RemoteKVMapping:
+    return md.under if isinstance(md, LayeredMapping) else md

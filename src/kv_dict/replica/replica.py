@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import queue
 import threading
 import time
 import weakref
@@ -76,8 +77,7 @@ class Replica:
         self._settler: Job | None = None
         self._deliverer: Job | None = None
         self._begun = threading.Event()
-        self._delivered = threading.Event()
-        self._delivered.set()
+        self._settling: list[queue.SimpleQueue[None]] = []  # who waits until nothing waits
         self._failure: KVDictError | None = None
         self.stale_since: float | None = None
         self.asleep = True
@@ -241,7 +241,21 @@ class Replica:
 
     def settle(self, timeout: float) -> bool:
         """Wait for what waits to be on the store; return whether it is."""
-        return self._delivered.wait(timeout)
+        # Not an Event: a Ctrl-C in it, in a write that is held back, would leave its lock behind.
+        settled: queue.SimpleQueue[None] = queue.SimpleQueue()
+        with self._lock:
+            if not self._contents.held_back.waiting:
+                return True
+            self._settling.append(settled)
+        try:
+            settled.get(timeout=timeout)
+        except queue.Empty:
+            return False
+        finally:
+            with self._lock:
+                if settled in self._settling:
+                    self._settling.remove(settled)
+        return True
 
     def hold_back(self, operations: Sequence[Operation]) -> tuple[Revision | None, ...]:
         """Show what a commit would have made, and commit it when the store is back."""
@@ -249,7 +263,6 @@ class Replica:
             if not self._contents.held_back.waiting:
                 _log.warning("%s: the store is away; what is written now waits for it", self)
             revisions = self._contents.hold_back(operations)
-            self._delivered.clear()
             if self.stale_since is None:  # the watch has not noticed an outage, and may not
                 self._see_to_waiting()
             return revisions
@@ -266,7 +279,8 @@ class Replica:
                 batch = dict(itertools.islice(waiting.items(), _BATCH))
                 if not batch:
                     self._deliverer = None
-                    self._delivered.set()
+                    for settled in self._settling:
+                        settled.put(None)
                     return
             operations = [one.operation for one in batch.values()]
             asked = time.monotonic()
@@ -391,9 +405,7 @@ class Replica:
         """Forget, in a child, what belongs to the parent's threads; the next use begins anew."""
         self._lock = threading.RLock()
         self._begun = threading.Event()
-        self._delivered = threading.Event()
-        if not self._contents.held_back.waiting:
-            self._delivered.set()
+        self._settling = []
         self._job = self._settler = self._deliverer = None
         self._contents.listeners = ()
         self._stirs = ()

@@ -24,7 +24,13 @@ pytest.importorskip("bluesky")
 import bluesky.plan_stubs as bps
 from bluesky import RunEngine
 
-from kv_dict.integrations.bluesky import Handover, scan_id_source, start_experiment
+from kv_dict.integrations.bluesky import (
+    Handover,
+    RunStatus,
+    read_status,
+    scan_id_source,
+    start_experiment,
+)
 
 pytestmark = pytest.mark.beamline
 
@@ -135,6 +141,10 @@ def test_layers(md: RemoteKVMapping) -> None:
         assert md["cycle"] == "2026-2"
         assert (md["scan_id"], re.over.get("scan_id")) == (101, None)
         assert start["versions"] == dict(re["versions"])
+        with RunStatus(RE):
+            RE(run_nothing())
+        assert (status := read_status(md)) is not None  # beside what stays
+        assert status.scan_id == md["scan_id"] == 102
         re["sample"] = {"name": "ada's"}
         did = start_experiment(re, proposal=319, **ADA, carry_over=["smaple"])
         assert did.missing == ("smaple",)

@@ -19,7 +19,7 @@ from kv_dict.errors import ClosedError, ConfigurationError, DecodeError, KVDictE
 from kv_dict.integrations.bluesky.plans import name_of
 from kv_dict.integrations.bluesky.progress import Progress
 from kv_dict.integrations.bluesky.status import ENDED, ITEM, MISSED, Status
-from kv_dict.mapping import RemoteKVMapping
+from kv_dict.mapping import LayeredMapping, RemoteKVMapping
 
 if TYPE_CHECKING:  # readers of a status, in this package too, need no bluesky
     from bluesky import RunEngine
@@ -339,8 +339,8 @@ def _verdict(error: BaseException | None) -> tuple[str, BaseException | None]:
     return "fail", error
 
 
-def _metadata(found: Any) -> RemoteKVMapping:
-    if not isinstance(found, RemoteKVMapping):
+def _metadata(found: Any) -> RemoteKVMapping | LayeredMapping:
+    if not isinstance(found, RemoteKVMapping | LayeredMapping):
         raise ConfigurationError(
             f"RE.md is a {type(found).__name__}, which other programs cannot see: "
             "RunEngine(open_mapping()), or RunStatus(RE, open_mapping())"
