@@ -378,7 +378,7 @@ class Replica:
         self._lock = threading.RLock()
         self._begun = threading.Event()
         self._job = self._settler = self._deliverer = None
-        self._contents.listeners = ()
+        self._contents.after_fork()
         self._stirs = ()
         self.asleep = True
 
