@@ -305,7 +305,7 @@ class RemoteKVMapping(Showing, Following, Guarded, Protecting, MutableMapping[st
             try:
                 self._scope.commit(last.removal(), left())
             except ConflictError:
-                self._scope.sync(left())
+                self._scope.catch_up(left())
                 continue
             break
         return last.key, value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any, Final, NamedTuple, TypeVar
 
 from kv_dict.backend import Backend
@@ -198,7 +198,12 @@ class Scope:
     def ask_everything(self, timeout: float) -> list[Stored]:
         """Return what the store holds of every key now, whatever a replica shows."""
         self.check_open()
-        snapshot = self._face.snapshot(self.space.prefix, timeout=timeout)
+        try:
+            snapshot = self._face.snapshot(self.space.prefix, timeout=timeout)
+        except Unavailable:
+            if self._holds_back:  # as `load`
+                return self._everything(timeout)
+            raise
         return group(snapshot.entries, self.space, self.codec)
 
     def plain(self) -> dict[str, Any]:
@@ -285,7 +290,7 @@ class Scope:
             try:
                 self.commit([*guards, everything], left())
             except ConflictError:
-                self.sync(left())
+                self.catch_up(left())
             except Unsupported:
                 self.commit([everything], left())
                 return
@@ -300,6 +305,11 @@ class Scope:
             if self.replica.asleep:
                 self.replica.open(timeout)
             self.replica.sync(timeout)
+
+    def catch_up(self, timeout: float) -> None:
+        """Have reads see what a commit was in conflict with: as `load`, for all keys."""
+        with suppress(Unavailable) if self._holds_back else nullcontext():
+            self.sync(timeout)
 
     def commit(
         self, operations: Sequence[Operation], timeout: float | None = None
