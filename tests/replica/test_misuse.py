@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
 import sys
 import threading
 import time
@@ -16,7 +18,8 @@ import pytest
 from kv_dict import ClosedError, InMemoryAsyncBackend, RemoteKVMapping
 from kv_dict.mapping import subscriptions
 from kv_dict.mapping.subscriptions import Change
-from kv_dict.replica import contents
+from kv_dict.replica import Replica, contents
+from kv_dict.replica import replica as replica_module
 
 DEADLINE = 10.0
 
@@ -239,3 +242,55 @@ def test_an_iteration_ends_whenever_the_mapping_is_closed(monkeypatch: pytest.Mo
     first = threading.Event()
     asyncio.run(main())
     assert told == [1]
+
+
+def test_the_garbage_collector_may_come_at_any_instruction() -> None:
+    """It finds forgotten mappings whose replicas are released: by the thread that shares one."""
+
+    def forget(name: str) -> None:
+        forgotten: list[object] = [
+            RemoteKVMapping(InMemoryAsyncBackend(), name, reads="replica"),
+        ]
+        forgotten.append(forgotten)
+
+    number, came = 0, True
+    gc.disable()
+    try:
+        while came:
+            forget(f"ep{number}")
+            with (
+                At(replica_module, number, gc.collect) as at,
+                RemoteKVMapping(InMemoryAsyncBackend(), "ep1", reads="replica") as md,
+            ):
+                md["a"] = 1
+            came = at.came
+            number += 17
+    finally:
+        gc.enable()
+    gc.collect()
+    assert not replica_module._shared
+    assert number > 100
+
+
+def test_a_watch_that_fails_at_once_is_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = InMemoryAsyncBackend()
+    ended = threading.Event()
+    spawn, end = replica_module.spawn, Replica._ended
+
+    def slowly(*arguments: Any) -> Any:
+        job = spawn(*arguments)
+        ended.wait(0.2)  # the watch fails before the opener has taken note
+        return job
+
+    def has_ended(self: Replica, error: Any) -> None:
+        end(self, error)
+        ended.set()
+
+    monkeypatch.setattr(replica_module, "spawn", slowly)
+    monkeypatch.setattr(Replica, "_ended", has_ended)
+    with RemoteKVMapping(backend, "ep1", timeout=2) as md:
+        backend.closed = True
+        with pytest.raises(ClosedError):
+            md.subscribe(lambda change: None)
+        backend.closed = False
+        md.subscribe(lambda change: None)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -210,6 +212,70 @@ def test_what_still_waits_at_the_end_is_said(
         md["a"] = 1
     assert "never stored" in caplog.text
     assert "'ep1:a'" in caplog.text
+
+
+def test_guarded_commits_of_several_keys_wait_too(
+    folder: Path, away: Callable[[bool], None]
+) -> None:
+    with mapping(folder, on_outage="continue") as md:
+        md.update(a=1, b=1)
+        away(True)
+        seen = {key: md.version(key).revision for key in "ab"}
+        md.commit({"a": 2, "b": 2}, expected=seen)
+        with pytest.raises(ConflictError, match="are not as expected"):
+            md.commit({"a": 3, "b": 3}, expected=seen)
+        away(False)
+        until(lambda: md.waiting == ())
+        assert dict(md) == {"a": 2, "b": 2}
+
+
+def test_threads_that_take_turns_during_an_outage(
+    folder: Path, away: Callable[[bool], None]
+) -> None:
+    with mapping(folder, on_outage="continue") as md:
+        md.update({f"k{number:02}": number for number in range(40)})
+        away(True)
+        until(lambda: md.stale_since is not None)
+        with ThreadPoolExecutor(4) as threads:
+            popped = list(threads.map(lambda _: md.popitem()[0], range(40)))
+        assert sorted(popped) == [f"k{number:02}" for number in range(40)]
+        md["left"] = 1
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(lambda n: md.clear() if n % 2 else md.update(left=n), range(40)))
+        away(False)
+        until(lambda: md.waiting == ())
+
+
+def test_what_waits_is_the_parents(folder: Path, away: Callable[[bool], None]) -> None:
+    """A child that stored it too could undo what its parent has written since."""
+    with mapping(folder, on_outage="continue") as md:
+        md["a"] = "before"
+        away(True)
+        md["a"] = "during"
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                until(folder.exists)
+                seen = repr((md.waiting, md["a"]))
+                md["b"] = "of the child"
+                os.write(writing, seen.encode())
+                os._exit(0)
+            finally:
+                os._exit(1)
+        md["a"] = "later"
+        md._scope.replica._see_to_waiting = lambda: None  # the parent is slower
+        away(False)
+        assert os.waitpid(child, 0)[1] == 0
+        assert os.read(reading, 1000).decode() == "((), 'before')"
+        del md._scope.replica._see_to_waiting
+        md["c"] = "wakes it"
+        md._scope.replica._see_to_waiting()
+        until(lambda: md.waiting == ())
+        with RemoteKVMapping(SQLiteBackend(folder / "md.db"), "ep1") as other:
+            assert dict(other) == {"a": "later", "b": "of the child", "c": "wakes it"}
+        os.close(reading)
+        os.close(writing)
 
 
 def test_options() -> None:

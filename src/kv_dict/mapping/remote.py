@@ -269,7 +269,7 @@ class RemoteKVMapping(Showing, Following, Guarded, Protecting, Switching, Readin
             try:
                 scope.commit(last.removal(), left())
             except ConflictError:
-                scope.sync(left())
+                scope.catch_up(left())
                 continue
             break
         return last.key, value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -197,7 +197,12 @@ class Scope(Lifetime):
     def ask_everything(self, timeout: float) -> list[Stored]:
         """Return what the store holds of every key now, whatever a replica shows."""
         self.check_open()
-        snapshot = self._face.snapshot(self.space.prefix, timeout=timeout)
+        try:
+            snapshot = self._face.snapshot(self.space.prefix, timeout=timeout)
+        except Unavailable:
+            if self._holds_back:  # as `load`
+                return self._everything(timeout)
+            raise
         return group(snapshot.entries, self.space, self.codec)
 
     def plain(self) -> dict[str, Any]:
@@ -314,7 +319,7 @@ class Scope(Lifetime):
             try:
                 self.commit([*guards, everything], left())
             except ConflictError:
-                self.sync(left())
+                self.catch_up(left())
             except Unsupported:
                 self.commit([everything], left())
                 return
@@ -333,6 +338,11 @@ class Scope(Lifetime):
                 return
             replica.open(timeout)
         replica.sync(timeout)
+
+    def catch_up(self, timeout: float) -> None:
+        """Have reads see what a commit was in conflict with: as `load`, for all keys."""
+        with suppress(Unavailable) if self._holds_back else nullcontext():
+            self.sync(timeout)
 
     def commit(
         self, operations: Sequence[Operation], timeout: float | None = None

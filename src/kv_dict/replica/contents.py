@@ -176,6 +176,14 @@ class Contents:
         if learnt is not None:
             self._judge(learnt, None)
 
+    def after_fork(self) -> None:
+        """Leave to the parent, in a child, whom to tell and what waits: it would be stored twice.
+
+        What waits is still shown, until the snapshot with which the child begins.
+        """
+        self.listeners = ()
+        self.held_back = HeldBack()
+
     # -- is it newer? ----------------------------------------------------------------------------
 
     def _compare(self, snapshot: Snapshot, asked: float | None) -> None:

@@ -101,11 +101,9 @@ class Replica:
         cls, backend: Backend, prefix: str, group: Callable[[str], str], sep: object
     ) -> Replica:
         """Return the replica that all mappings of one layout share; to be released."""
+        new = cls(backend, prefix, group)
         with _sharing:
-            of_backend = _shared.setdefault(backend, {})
-            replica = of_backend.get((prefix, sep))
-            if replica is None:
-                replica = of_backend[prefix, sep] = cls(backend, prefix, group)
+            replica = _shared.setdefault(backend, {}).setdefault((prefix, sep), new)
             replica._users += 1
             return replica
 
@@ -338,9 +336,10 @@ class Replica:
 
     def _ended(self, error: KVDictError) -> None:
         """Have the next use begin anew, or raise what this one raises."""
-        self._failure = error
-        self.asleep = True
-        self._begun.set()
+        with self._lock:  # not before `open` has finished
+            self._failure = error
+            self.asleep = True
+            self._begun.set()
 
     def _take(self, event: WatchEvent) -> None:
         if isinstance(event, Stale):
@@ -407,7 +406,7 @@ class Replica:
         self._begun = threading.Event()
         self._settling = []
         self._job = self._settler = self._deliverer = None
-        self._contents.listeners = ()
+        self._contents.after_fork()
         self._stirs = ()
         self.asleep = True
 
@@ -418,7 +417,8 @@ async def _sleep(seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
-_sharing = threading.Lock()
+# Reentrant, because the garbage collector may release, inside, the replica of a forgotten mapping.
+_sharing = threading.RLock()
 _shared: weakref.WeakKeyDictionary[Backend, dict[tuple[str, object], Replica]] = (
     weakref.WeakKeyDictionary()
 )
@@ -427,7 +427,7 @@ _replicas: weakref.WeakSet[Replica] = weakref.WeakSet()
 
 def _after_fork_in_child() -> None:
     global _sharing  # noqa: PLW0603 - a thread of the parent may hold it
-    _sharing = threading.Lock()
+    _sharing = threading.RLock()
     for replica in tuple(_replicas):
         replica.after_fork()
 
