@@ -32,6 +32,9 @@ __all__ = ["Scope", "Version"]
 
 _Result = TypeVar("_Result")
 
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
+"""Most values, which need not wait for an import that is nearly as slow as all of a local read."""
+
 _AWAY_TIMEOUT: Final = 0.3
 """Seconds that a write which may be held back waits for a store that is known to be away."""
 
@@ -207,6 +210,8 @@ class Scope:
 
     def live(self, stored: Stored, value: Any) -> Any:
         """Return the `value` of `stored`, writing through if it is a container."""
+        if type(value) in _SCALARS:
+            return value
         from kv_dict.mapping.nested import live  # noqa: PLC0415 - containers know their scope
 
         return live(self, stored, value)
