@@ -207,7 +207,7 @@ class RemoteKVMapping(Showing, Following, Guarded, Protecting, MutableMapping[st
     def __len__(self) -> int:
         drain = marks.sized(self, caller())
         # The count of what is being listed costs no other snapshot.
-        return len(self._scope.readable()) if drain is None else drain.count
+        return self._scope.count() if drain is None else drain.count
 
     def keys(self) -> RemoteKeys:
         """Return a set-like view of the keys."""

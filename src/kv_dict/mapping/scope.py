@@ -26,7 +26,7 @@ from kv_dict.mapping.retry import attempts
 from kv_dict.mapping.stored import Stored, group
 from kv_dict.model import ABSENT, Delete, DeletePrefix, Entry, Operation, Put, Revision
 from kv_dict.portal import face_of
-from kv_dict.replica import Replica
+from kv_dict.replica import Group, Replica
 
 __all__ = ["Scope", "Version"]
 
@@ -103,6 +103,7 @@ class Scope:
         self._turns: dict[str, Turn] = {}
         self._face = face_of(backend)
         self._warned: dict[str, Revision] = {}
+        self._counted: dict[str, Group] = {}
         self.local = local
         self._holds_back = holds_back
         self.replica: Replica | None = None
@@ -186,17 +187,41 @@ class Scope:
                 self._warn_once(stored, error)
         return readable
 
+    def count(self) -> int:
+        """Return how many keys `readable` would return; decodes only what is new in a replica."""
+        groups = None if pinned_keys(self) else self._held(self.timeout)
+        if groups is None:
+            return len(self.readable())
+        before, counted = self._counted, {}
+        for key, entries in groups.items():
+            if before.get(key) is not entries:  # they are replaced, never changed
+                stored = Stored(key, entries, self.space, self.codec)
+                try:
+                    stored.value()
+                except DecodeError as error:
+                    self._warn_once(stored, error)
+                    continue
+            counted[key] = entries
+        self._counted = counted
+        return len(counted)
+
     def _everything(self, timeout: float) -> list[Stored]:
+        groups = self._held(timeout)
+        if groups is None:
+            return self.ask_everything(timeout)
+        return [
+            Stored(key, entries, self.space, self.codec) for key, entries in sorted(groups.items())
+        ]
+
+    def _held(self, timeout: float) -> dict[str, Group] | None:
+        """Return all that the replica holds; None where the store is asked."""
         self.check_open()
         replica = self.replica
         if not self.local or replica is None:
-            return self.ask_everything(timeout)
+            return None
         if replica.asleep:
             replica.open(timeout)
-        return [
-            Stored(key, entries, self.space, self.codec)
-            for key, entries in sorted(replica.all().items())
-        ]
+        return replica.all()
 
     def ask_everything(self, timeout: float) -> list[Stored]:
         """Return what the store holds of every key now, whatever a replica shows."""
