@@ -67,7 +67,6 @@ def far(work: Work) -> Callable[[Here], AbstractContextManager[Round]]:
             if here.competitor.bare:
                 md.update(here.md.everything() if hasattr(here.md, "everything") else {})
             with work(here._replace(md=md)) as round_:
-                round_(0)
                 yield lambda seconds: [took / DELAY for took in round_(seconds)]
             if hasattr(md, "close"):
                 md.close()
