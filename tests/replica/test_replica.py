@@ -239,6 +239,47 @@ def test_undecodable_values_are_left_out(
     assert told.next().kind == "delete"
 
 
+def test_the_count_is_that_of_what_is_listed(
+    backend: InMemoryAsyncBackend, md: RemoteKVMapping
+) -> None:
+    def store(key: str, value: bytes | None) -> None:
+        operation = Delete(f"ep1:{key}") if value is None else Put(f"ep1:{key}", value)
+        backend.synchronous.commit([operation], timeout=1)
+        md.sync()
+
+    assert len(md) == 0
+    assert not md
+    for key, value, count in (
+        ("a", b"1", 1),
+        ("b", b"{", 1),
+        ("b:below", b"2", 1),  # the key is the same, and cannot be read either
+        ("b", b"2", 2),
+        ("a", b"}", 1),
+        ("a", b"1", 2),
+        ("c", b"[]", 3),
+        ("a", None, 2),
+        ("a", None, 2),
+        ("b", None, 2),
+        ("b:below", None, 1),
+    ):
+        store(key, value)
+        assert len(md) == len(list(md)) == len(md.keys()) == count
+    md.clear()
+    assert len(md) == 0
+
+
+def test_a_pinned_key_counts(backend: InMemoryAsyncBackend, md: RemoteKVMapping) -> None:
+    async def task() -> list[int]:
+        counts = [len(md)]
+        md.pin("scan_id", 7)
+        counts.append(len(md))
+        return counts
+
+    md["a"] = 1
+    assert asyncio.run(task()) == [1, 2]
+    assert len(md) == 1
+
+
 def test_deleted_keys_are_not_remembered_for_ever(
     backend: InMemoryAsyncBackend, md: RemoteKVMapping, monkeypatch: pytest.MonkeyPatch
 ) -> None:

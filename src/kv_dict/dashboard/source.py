@@ -16,8 +16,7 @@ from typing import Any, Final, Protocol
 from kv_dict.coordination.beside import beside
 from kv_dict.dashboard.layout import Layout
 from kv_dict.errors import ClosedError, ConfigurationError, KVDictError
-from kv_dict.mapping import RemoteKVMapping
-from kv_dict.mapping import Change
+from kv_dict.mapping import Change, RemoteKVMapping
 
 __all__ = ["COMPANIONS", "METADATA", "Listener", "Source"]
 

@@ -69,6 +69,10 @@ class Layers(NamedTuple):
                 found[stored.key] = stored, value
         return [found[key] for key in sorted(found)]
 
+    def count(self) -> int:
+        """Return how many items `readable` would return."""
+        return len(self.readable())
+
     def plain(self) -> dict[str, Any]:
         """Return all items as a plain dict."""
         return {stored.key: value for stored, value in self.readable()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from hashlib import blake2b
 from typing import Any
 
 from kv_dict.errors import ConflictError
@@ -161,6 +160,8 @@ def _revision(stored: Stored | None) -> Revision | None:
         return None
     if len(stored.entries) == 1:
         return stored.entries[0].revision
+    from hashlib import blake2b  # noqa: PLC0415 - with OpenSSL behind it, slow to import
+
     digest = blake2b(digest_size=16)
     for entry in stored.entries:
         digest.update(repr((entry.key, entry.revision)).encode("utf-8", "surrogatepass"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -34,6 +33,8 @@ def attempts(timeout: float, where: str) -> Iterator[Callable[[], float]]:
         return max(0.0, deadline - time.monotonic())
 
     yield left
+    import random  # noqa: PLC0415 - conflicts are rare, and this is slow to import
+
     pause = 0.0
     while left() > pause:
         time.sleep(pause * random.random())  # noqa: S311 - spreads contenders, keeps no secret

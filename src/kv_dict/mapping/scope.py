@@ -28,6 +28,7 @@ from kv_dict.mapping.protection import Protection
 from kv_dict.mapping.retry import attempts
 from kv_dict.mapping.stored import Stored, group
 from kv_dict.model import ABSENT, Delete, DeletePrefix, Entry, Operation, Put, Revision
+from kv_dict.replica import Group
 
 __all__ = ["GONE", "Scope", "Version"]
 
@@ -35,6 +36,9 @@ _Result = TypeVar("_Result")
 
 GONE: Final = object()
 """Stands, among the values to assign, for an item that shall not be there."""
+
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
+"""Most values, which need not wait for an import that is nearly as slow as all of a local read."""
 
 _AWAY_TIMEOUT: Final = 0.3
 """Seconds that a write which may be held back waits for a store that is known to be away."""
@@ -101,6 +105,7 @@ class Scope(Lifetime):
         self.protection = Protection(protected, space)
         self._turns: dict[str, Turn] = {}
         self._warned: dict[str, Revision] = {}
+        self._counted: dict[str, Group] = {}
         self.local = local
         self._holds_back = holds_back
         self._check = check
@@ -181,18 +186,42 @@ class Scope(Lifetime):
                 self._warn_once(stored, error)
         return readable
 
+    def count(self) -> int:
+        """Return how many keys `readable` would return; decodes only what is new in a replica."""
+        groups = None if pinned_keys(self) else self._held(self.timeout)
+        if groups is None:
+            return len(self.readable())
+        before, counted = self._counted, {}
+        for key, entries in groups.items():
+            if before.get(key) is not entries:  # they are replaced, never changed
+                stored = Stored(key, entries, self.space, self.codec)
+                try:
+                    stored.value()
+                except DecodeError as error:
+                    self._warn_once(stored, error)
+                    continue
+            counted[key] = entries
+        self._counted = counted
+        return len(counted)
+
     def _everything(self, timeout: float) -> list[Stored]:
+        groups = self._held(timeout)
+        if groups is None:
+            return self.ask_everything(timeout)
+        return [
+            Stored(key, entries, self.space, self.codec) for key, entries in sorted(groups.items())
+        ]
+
+    def _held(self, timeout: float) -> dict[str, Group] | None:
+        """Return all that the replica holds; None where the store is asked."""
         self.check_open()
         replica = self.replica
         asleep = replica is not None and replica.asleep
         if not self.local or replica is None or (asleep and self.ended):
-            return self.ask_everything(timeout)
+            return None
         if asleep:
             replica.open(timeout)
-        return [
-            Stored(key, entries, self.space, self.codec)
-            for key, entries in sorted(replica.all().items())
-        ]
+        return replica.all()
 
     def ask_everything(self, timeout: float) -> list[Stored]:
         """Return what the store holds of every key now, whatever a replica shows."""
@@ -211,6 +240,8 @@ class Scope(Lifetime):
 
     def live(self, stored: Stored, value: Any) -> Any:
         """Return the `value` of `stored`, writing through if it is a container."""
+        if type(value) in _SCALARS:
+            return value
         from kv_dict.mapping.nested import live  # noqa: PLC0415 - containers know their scope
 
         return live(self, stored, value)

@@ -98,3 +98,19 @@ class OneConnection(Client):
         await self._error_cb(error)
         if "permissions violation" not in err_msg:
             await self._process_op_err(error)
+
+    @staticmethod
+    def _parse_header_lines(raw: bytes) -> dict[str, str]:
+        """Return the headers of a message, of which there is one for each entry that is read.
+
+        The driver looks at every character of every name for white space, one by one, which takes
+        longer than all else that reading many entries does.
+        """
+        headers = {}
+        for line in raw.split(b"\r\n"):
+            name, colon, value = line.partition(b":")
+            if colon and name.isascii():
+                key = name.strip().decode()
+                if key.split() == [key]:
+                    headers[key] = value.strip().decode("utf-8", "replace")
+        return headers
