@@ -69,7 +69,7 @@ class Layers(NamedTuple):
                 found[stored.key] = stored, value
         return [found[key] for key in sorted(found)]
 
-    def count(self) -> int:
+    def size(self) -> int:
         """Return how many items `readable` would return."""
         return len(self.readable())
 

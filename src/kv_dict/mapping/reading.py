@@ -28,7 +28,7 @@ class Readable(Protocol):
     def readable(self, timeout: float | None = None) -> list[tuple[Stored, Any]]:
         """Return every item that can be decoded, in order of the keys, with its value."""
 
-    def count(self) -> int:
+    def size(self) -> int:
         """Return how many items `readable` would return."""
 
     def plain(self) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class Reading(MutableMapping[str, Any]):
     def __len__(self) -> int:
         drain = marks.sized(self, caller())
         # The count of what is being listed costs no other snapshot.
-        return self._scope.count() if drain is None else drain.count
+        return self._scope.size() if drain is None else drain.count
 
     def keys(self) -> RemoteKeys:
         """Return a set-like view of the keys."""

@@ -186,7 +186,7 @@ class Scope(Lifetime):
                 self._warn_once(stored, error)
         return readable
 
-    def count(self) -> int:
+    def size(self) -> int:
         """Return how many keys `readable` would return; decodes only what is new in a replica."""
         groups = None if pinned_keys(self) else self._held(self.timeout)
         if groups is None:
