@@ -84,6 +84,7 @@ export class Keys {
     this.none.hidden = found > 0;
     setText(this.none, total ? `No key contains “${visible(filter.text)}”.` : state.linked ? "Nothing is stored here yet. What any session writes appears at once." : "Waiting for the dashboard.");
     setAttribute(this.tree, "aria-rowcount", String(rows.length));
+    this.mark();
     this.place(true);
   }
 
@@ -155,6 +156,10 @@ export class Keys {
       row.value = item.value;
       this.shown.get(row.id)?.update(row);
     }
+    this.mark();
+  }
+
+  mark() {
     this.element.classList.toggle("stale", [...state.sources.values()].some((one) => !one.live));
   }
 
