@@ -6,17 +6,14 @@ import sys
 import pytest
 
 HEAVY = {
-    "asyncio",
     "asyncpg",
     "bluesky",
     "IPython",
     "nats",
     "numpy",
-    "platformdirs",
     "redis",
     "rich",
     "sqlite3",
-    "tomllib",
     "yaml",
 }
 

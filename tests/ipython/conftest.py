@@ -51,8 +51,12 @@ class Terminal:
 
     @property
     def lines(self) -> list[str]:
-        """What is on the screen."""
-        return [line.rstrip() for line in self._screen.display]
+        """What is on the screen, down to the last line that is not empty."""
+        return [self._line(row) for row in range(max(self._screen.buffer, default=-1) + 1)]
+
+    def _line(self, row: int) -> str:
+        cells = self._screen.buffer.get(row, {})
+        return "".join([cells[x].data for x in range(max(cells, default=-1) + 1)]).rstrip()
 
     @property
     def text(self) -> str:
@@ -86,8 +90,7 @@ class Terminal:
 
     def at_prompt(self) -> re.Match[str] | None:
         """Return the last line if it is an empty prompt, with the cursor in it."""
-        row = self._screen.cursor.y
-        found = self.prompt.match(self.lines[row] + " ")
+        found = self.prompt.match(self._line(self._screen.cursor.y) + " ")
         return found if found and not found[3].strip() else None
 
     def ready(self, number: int) -> None:
