@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import nats
 import pytest
 
 from kv_dict import (
     ConfigurationError,
     ConflictError,
     InMemoryAsyncBackend,
+    NatsBackend,
     RemoteKVMapping,
     SQLiteBackend,
     Unavailable,
 )
+from kv_dict.testing.servers.nats import NatsServer
 
 DEADLINE = 10.0
 
@@ -244,6 +250,65 @@ def test_threads_that_take_turns_during_an_outage(
             list(threads.map(lambda n: md.clear() if n % 2 else md.update(left=n), range(40)))
         away(False)
         until(lambda: md.waiting == ())
+
+
+def test_one_that_is_refused_takes_no_others_with_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a bucket without batches, which refuses guarded commits of several keys."""
+
+    async def make(url: str) -> None:
+        client = await nats.connect(url)
+        await client.jetstream().create_key_value(bucket="kv_dict", max_value_size=100)
+        await client.close()
+
+    with NatsServer(tmp_path / "nats") as server:
+        asyncio.run(make(server.url))
+        backend = NatsBackend(server.url)
+        with RemoteKVMapping(
+            backend, "ep1", reads="replica", timeout=DEADLINE, on_outage="continue"
+        ) as md:
+            md["a"] = 1
+            server.kill()
+            until(lambda: md.stale_since is not None)
+            md.update(a=2, b="x" * 1000, c=3)
+            server.start()
+            until(lambda: md.waiting == ())
+            assert dict(md) == {"a": 2, "c": 3}
+            with RemoteKVMapping(backend, "ep1") as other:
+                assert dict(other) == {"a": 2, "c": 3}
+    (refused,) = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
+    assert "to 'ep1:b' is dropped" in refused
+    assert 'It was to become "xxx' in refused
+    assert refused.endswith("xxx... (1,002 bytes), and is absent")
+
+
+@pytest.mark.parametrize("ending", ["close", "forget", "keep"])
+def test_a_process_that_ends_says_what_it_takes_with_it(tmp_path: Path, ending: str) -> None:
+    program = """if True:
+        import pathlib, sys
+        from kv_dict import RemoteKVMapping, SQLiteBackend
+        folder, ending = pathlib.Path(sys.argv[1]), sys.argv[2]
+        folder.mkdir()
+        backend = SQLiteBackend(folder / "md.db")
+        md = RemoteKVMapping(backend, "ep1", reads="replica", timeout=2, on_outage="continue")
+        md["a"] = 1
+        if ending == "keep":
+            md.subscribe(print, initial=False, key="b")  # whose thread holds it to the end
+        folder.rename(folder.with_name("elsewhere"))
+        md["a"] = 2
+        if ending == "close":
+            md.close()
+    """
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program, tmp_path / "store", ending],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stderr.count("what waited for the store is never stored: ('ep1:a',)") == 1
+    assert "Traceback" not in done.stderr
 
 
 def test_what_waits_is_the_parents(folder: Path, away: Callable[[bool], None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import logging
 import os
@@ -23,6 +24,7 @@ from kv_dict.errors import (
 )
 from kv_dict.model import (
     Changes,
+    Deletion,
     Entry,
     Operation,
     Revision,
@@ -43,6 +45,7 @@ RETRY: Final = 1.0
 
 SETTLE_TIMEOUT: Final = 2.0
 _BATCH: Final = 100
+_SHOWN: Final = 200  # bytes of a value in the log
 
 
 class Replica:
@@ -150,10 +153,8 @@ class Replica:
 
     def close(self, *, wait: bool = True) -> None:
         """End the watch, and wait for that. What is held stays, and is no longer true."""
-        if wait and self.stale_since is None:
+        if wait and self.stale_since is None:  # what waits may be on its way
             self.settle(SETTLE_TIMEOUT)
-        if waiting := self.waiting:
-            _log.error("%s: closed; what waited for the store is never stored: %s", self, waiting)
         with self._lock:
             jobs = self._job, self._settler, self._deliverer
             self._job = self._settler = self._deliverer = None
@@ -163,6 +164,7 @@ class Replica:
         for job in jobs:
             if job is not None:
                 job.cancel(wait=wait)
+        self.give_up("closed")
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -265,16 +267,25 @@ class Replica:
                 self._see_to_waiting()
             return revisions
 
+    def give_up(self, why: str) -> None:
+        """Say what is lost, if something waits that nobody will store any more."""
+        with self._lock:
+            waiting = self.waiting
+            self._contents.held_back.waiting.clear()
+        if waiting:
+            _log.error("%s: %s; what waited for the store is never stored: %s", self, why, waiting)
+
     def _see_to_waiting(self) -> None:
         if self._contents.held_back.waiting and self._deliverer is None and not self.asleep:
             self._deliverer = spawn(self._deliver, f"held back of {self._prefix}")
 
     async def _deliver(self) -> None:
         """Commit what waits; what others have written meanwhile stays."""
+        most = _BATCH
         while True:
             with self._lock:
                 waiting = self._contents.held_back.waiting
-                batch = dict(itertools.islice(waiting.items(), _BATCH))
+                batch = dict(itertools.islice(waiting.items(), most))
                 if not batch:
                     self._deliverer = None
                     for settled in self._settling:
@@ -290,8 +301,16 @@ class Replica:
             except (Unavailable, OutcomeUnknown):
                 await _sleep(RETRY)
             except KVDictError as error:
+                if len(batch) > 1:
+                    most = 1  # one by one: the others are not to be lost with it
+                    continue
                 for key, one in batch.items():
                     await self._give_up(key, one, str(error))
+            except Exception:  # noqa: BLE001 - it is told, and what waits goes on waiting
+                if _is_ending():
+                    return
+                _log.exception("%s: what waits could not be stored; it is tried again", self)
+                await _sleep(RETRY)
             else:
                 _log.warning("%s: %d write(s) that waited are stored", self, len(batch))
                 with self._lock:
@@ -310,7 +329,10 @@ class Replica:
                 continue
             break
         if not one.is_done_by(entry):
-            _log.error("%s: what was written here to %r is dropped: %s: %r", self, key, why, one)
+            _log.error(
+                "%s: what was written here to %r is dropped: %s. It was to become %s, and is %s",
+                *(self, key, why, _shown(one.becomes), _shown(entry)),
+            )
         with self._lock:
             self._contents.delivered(key, one, entry, asked)
             self._see_to_doubts()
@@ -330,6 +352,8 @@ class Replica:
                     return self._ended(error)
                 self._lost(time.time(), str(error))
             except Exception:  # noqa: BLE001 - it is told, and the task goes on
+                if _is_ending():
+                    return None
                 _log.exception("%s: the watch failed; it is begun again", self)
                 self._lost(time.time(), "the watch failed")
             await _sleep(RETRY)
@@ -411,6 +435,19 @@ class Replica:
         self.asleep = True
 
 
+def _shown(state: Entry | Deletion | None) -> str:
+    """Return a state as the log shows it."""
+    if not isinstance(state, Entry):
+        return "absent"
+    text = state.value[:_SHOWN].decode("utf-8", "replace")
+    return text if len(state.value) <= _SHOWN else f"{text}... ({len(state.value):,} bytes)"
+
+
+def _is_ending() -> bool:
+    """Return whether the process ends: worker threads are refused then, while this one goes on."""
+    return not threading.main_thread().is_alive()
+
+
 async def _sleep(seconds: float) -> None:
     import asyncio  # noqa: PLC0415 - takes longer to import than all of kv_dict
 
@@ -423,6 +460,12 @@ _shared: weakref.WeakKeyDictionary[Backend, dict[tuple[str, object], Replica]] =
     weakref.WeakKeyDictionary()
 )
 _replicas: weakref.WeakSet[Replica] = weakref.WeakSet()
+
+
+@atexit.register
+def _at_exit() -> None:
+    for replica in tuple(_replicas):
+        replica.give_up("the process ends")
 
 
 def _after_fork_in_child() -> None:
