@@ -68,9 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> Results:
         ]
         if cases:
             results += measure(topic, cases, competitors, effort, options.data, tell)
+            save(results, effort, options.output)  # what follows takes its time
     if not results:
         parser.error(f"no case has {' or '.join(map(repr, options.only))} in its name")
-    save(results, effort, options.output)
+    print(markdown(results, effort))
+    tell(f"saved in {options.output}")
     return results
 
 
@@ -92,11 +94,9 @@ def _effort(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Eff
 
 
 def save(results: Results, effort: Effort, folder: Path) -> None:
-    """Print the tables, and keep them and everything else in a folder."""
+    """Keep the tables, the plot and all figures in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = markdown(results, effort)
-    print(text)
-    (folder / "results.md").write_text(text)
+    (folder / "results.md").write_text(markdown(results, effort))
     everything = {
         "machine": machine(),
         "effort": dataclasses.asdict(effort),
@@ -104,7 +104,6 @@ def save(results: Results, effort: Effort, folder: Path) -> None:
     }
     (folder / "results.json").write_text(json.dumps(everything, indent=1))
     plot(results, folder / "growth.png")
-    print(f"saved in {folder}", file=sys.stderr)
 
 
 if __name__ == "__main__":

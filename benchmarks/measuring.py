@@ -41,7 +41,7 @@ class Effort:
     budget: float = 5.0
 
 
-QUICK = Effort(sizes=(10, 100, 1_000), seconds=0.015, rounds=9, tolerance=0.1, budget=1.5)
+QUICK = Effort(sizes=(10, 100, 1_000), seconds=0.015, rounds=15, tolerance=0.1, budget=1.5)
 
 
 def measure(

@@ -50,15 +50,22 @@ class Target:
         found = self.find(results)
         if found is None:
             return None
-        share = found.value / self.limit if self.limit else 0.0
-        met = share >= 1 if self.at_least else share <= 1
-        by = share if self.at_least == met else 1 / share if share else float("inf")
         sign = "≥" if self.at_least else "≤"
         unit = " x" if self.unit == "x" else f" {self.unit}"
         return (
             f"| {self.group} | {self.text} | {sign} {self.limit:g}{unit} "
             f"| {_short(found.value)} ({_short(found.low)} to {_short(found.high)}) "
-            f"| {'met' if met else '**not met**'}, by {by:.2g} x |"
+            f"| {self.verdict(found)} |"
+        )
+
+    def verdict(self, found: Estimate) -> str:
+        """Return whether it is kept, by how much, and whether the interval leaves that open."""
+        share = found.value / self.limit
+        met = share >= 1 if self.at_least else share <= 1
+        by = share if self.at_least == met else 1 / share
+        open_ = found.low < self.limit < found.high
+        return (
+            f"{'met' if met else '**not met**'}, by {by:.2g} x{', in the noise' if open_ else ''}"
         )
 
 

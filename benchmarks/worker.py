@@ -50,7 +50,7 @@ class Player:
         environment = dict(os.environ)
         if path:
             environment["PYTHONPATH"] = path
-        self._log = Path(where.folder, "log")
+        self._log = Path(f"{where.folder}.log")
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*COMMAND, competitor.name, json.dumps(where)],

@@ -10,8 +10,8 @@ from benchmarks.__main__ import main
 from benchmarks.competitors import COMPETITORS
 from benchmarks.measuring import Effort
 from benchmarks.report import markdown
-from benchmarks.results import Measured, Results, Series, estimate
-from benchmarks.targets import TARGETS
+from benchmarks.results import Estimate, Measured, Results, Series, estimate
+from benchmarks.targets import TARGETS, Target
 from benchmarks.topics import TOPICS
 
 LOCAL = "dict, sqlite3, kv_dict memory, kv_dict sqlite"
@@ -57,11 +57,9 @@ def test_peers_take_turns_on_one_server(tmp_path: Path) -> None:
         f"--competitors={','.join(names)}",
         "--sizes=100",
         "--rounds=1",
-        "--only=starting: open and read",
+        "--only=sharing: md[key], 4 threads",
     )
-    assert {name: series.error for name, series in measured.series.items()} == {
-        name: "" for name in names if name != "redis-py"
-    }
+    assert {name: series.error for name, series in measured.series.items()} == dict.fromkeys(names, "")
 
 
 def test_what_a_competitor_cannot_do_is_told(tmp_path: Path) -> None:
@@ -82,6 +80,21 @@ def test_a_median_and_its_interval() -> None:
     assert many.value == 50
     assert 35 < many.low < 45 < 55 < many.high < 65
     assert many.spread == (many.high - many.low) / 100
+
+
+@pytest.mark.parametrize(
+    ("at_least", "found", "said"),
+    [
+        (False, Estimate(1.0, 0.9, 1.1), "met, by 2 x"),
+        (False, Estimate(1.0, 0.9, 2.1), "met, by 2 x, in the noise"),
+        (False, Estimate(4.0, 3.0, 5.0), "**not met**, by 2 x"),
+        (True, Estimate(4.0, 1.0, 5.0), "met, by 2 x, in the noise"),
+        (True, Estimate(1.0, 0.9, 1.1), "**not met**, by 2 x"),
+    ],
+)
+def test_verdicts(at_least: bool, found: Estimate, said: str) -> None:
+    target = Target("1", "reads", lambda results: found, 2.0, at_least)
+    assert target.verdict(found) == said
 
 
 def test_ratios_are_of_the_same_round() -> None:

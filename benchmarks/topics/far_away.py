@@ -14,7 +14,7 @@ from benchmarks.competitors import Competitor
 from benchmarks.topics import dict_operations as near
 from benchmarks.works import Here, Round, Work
 
-DELAY = 0.02
+DELAY = 0.05
 
 
 class Line:

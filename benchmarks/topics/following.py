@@ -157,7 +157,6 @@ FOLLOWING = Topic(
         *(
             Case("to catch up after an outage", catch_up, keys, _replica_of_a_server, "ms")
             for keys in (1_000, 10_000)
-            if keys in sizes or keys == 1_000
         ),
     ],
 )
