@@ -32,12 +32,13 @@ NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chro
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     """A browser: that of KV_DICT_TEST_CHROMIUM, or the one that is installed."""
-    sync_api = pytest.importorskip("playwright.sync_api")
+    from playwright import sync_api
+
     path = os.environ.get("KV_DICT_TEST_CHROMIUM") or next(
         filter(None, map(shutil.which, NAMES)), ""
     )
     if not path:
-        pytest.skip("no Chromium here: apt-get install chromium, or set KV_DICT_TEST_CHROMIUM")
+        pytest.fail("no Chromium here: apt-get install chromium, or set KV_DICT_TEST_CHROMIUM")
     with sync_api.sync_playwright() as playwright:
         arguments = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
         browser = playwright.chromium.launch(executable_path=path, args=arguments)
