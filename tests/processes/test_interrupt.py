@@ -13,19 +13,22 @@ import pytest
 from kv_dict import RemoteKVMapping, SQLiteBackend
 
 BUSY = """
-import sys
+import signal, sys
 from kv_dict import RemoteKVMapping, SQLiteBackend
 md = RemoteKVMapping(SQLiteBackend(sys.argv[1]), "ep1", timeout=30)
 md["d"] = {"n": 0}
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})   # but in the block that expects it
 print("ready", flush=True)
 interrupts = 0
 while interrupts < 20:
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         while True:
             md["d"]["n"] = md.increment("n")
             dict(md)
             md.update(a=1, b=2)
     except KeyboardInterrupt:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         interrupts += 1
         print("interrupted", flush=True)
 before = md["n"]
