@@ -8,11 +8,13 @@ from pathlib import Path
 from bluesky import RunEngine
 
 from kv_dict import KVDictError
-from kv_dict.integrations.bluesky import scan_id_source
+from kv_dict.coordination import Baton, Presence
+from kv_dict.integrations.bluesky import RunStatus, require_baton, scan_id_source
 from kv_dict.profiles import load_profile
 
 try:
-    md = load_profile(profile_dir=Path(__file__).resolve().parents[1]).open()
+    profile = load_profile(profile_dir=Path(__file__).resolve().parents[1])
+    md = profile.open()
 except KVDictError as error:
     raise SystemExit(
         f"No session without metadata. {type(error).__name__}: {error}\n"
@@ -20,7 +22,12 @@ except KVDictError as error:
     ) from None
 atexit.register(md.close)
 
-RE = RunEngine(md, scan_id_source=scan_id_source)
+RE = RunEngine(md, scan_id_source=scan_id_source)  # one counter for all sessions
+status = RunStatus(RE)  # what it does, for every prompt and display
+presence = Presence(md)  # who else is here: presence.sessions()
+baton = Baton(md)  # who may run plans: baton.acquire(), baton.release()
+if profile.require_baton:
+    require_baton(RE, baton)
 
 
 def in_queue_server():

@@ -74,6 +74,7 @@ def test_show(env: dict[str, str]) -> None:
         ["on_outage", "fail", "default"],
         ["protected", "none", "default"],
         ["check", "none", "default"],
+        ["require_baton", "false", "default"],
         ["defaults.sample", "{'name': 'none'}", f"{at} [profiles.xas]"],
     ]
 

@@ -68,6 +68,7 @@ def test_the_file_names_the_default(write: Write) -> None:
         "on_outage": "default",
         "protected": "default",
         "check": "default",
+        "require_baton": "default",
     }
 
 

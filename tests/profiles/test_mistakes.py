@@ -56,6 +56,7 @@ def refusal(target: str | None = "a", **more: Any) -> str:
             "[profiles.a] reads is 'server'",
         ),
         ('check = "blusky"', "check", "'none' or 'bluesky' is expected; did you mean 'bluesky'"),
+        ("require_baton = 1", "require_baton", "true or false is expected"),
         ('protected = "beamline_id"', "protected", "a list of keys is expected"),
         ("protected = [1]", "protected", "a list of keys is expected"),
         ('protected = ["scan_id"]', "protected", "the RunEngine counts it up at every run"),
@@ -151,6 +152,7 @@ def test_a_file_that_one_may_not_read(write: Write) -> None:
     ("name", "text", "says"),
     [
         ("KV_DICT_TIMEOUT", "soon", "'soon': seconds are expected"),
+        ("KV_DICT_REQUIRE_BATON", "perhaps", "true or false is expected"),
         ("KV_DICT_READS", "replika", "did you mean 'replica'?"),
         ("KV_DICT_ON_OUTAGE", "no", "'fail' or 'continue' is expected"),
         ("KV_DICT_SEPARATOR", "%", "cannot separate keys"),

@@ -30,7 +30,8 @@ def test_the_defaults_of_the_page_are_true() -> None:
     for key in KEYS.values():
         default = ROWS[key.name][1].strip("`")
         if key.default is not None:
-            shown = {(): "[]"}.get(key.default) or repr(key.default).replace("'", '"')
+            known = {(): "[]", False: "false"}
+            shown = known.get(key.default) or repr(key.default).replace("'", '"')
             assert default == shown, key.name
 
 

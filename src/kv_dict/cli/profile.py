@@ -112,4 +112,6 @@ def _text(value: Any) -> str:
         return "none"
     if isinstance(value, tuple):
         return ", ".join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return str(value).lower()
     return " ".join(str(value).split())

@@ -174,6 +174,16 @@ def _protected(value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_entry_point(key) for key in value))
 
 
+def _yes_or_no(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _Wrong(f"{_short(value)}: true or false is expected")
+    return value
+
+
+def _yes_or_no_of_text(text: str) -> Any:
+    return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
+
+
 def _option(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -216,6 +226,7 @@ KEYS: Final[dict[str, Key]] = {
         Key("on_outage", _one_of("fail", "continue"), "fail"),
         Key("protected", _protected, (), from_text=lambda t: [k.strip() for k in t.split(",")]),
         Key("check", _one_of("none", *NAMES), "none"),
+        Key("require_baton", _yes_or_no, False, from_text=_yes_or_no_of_text),
         Key("defaults.*", _storable, from_text=None),
     )
 }

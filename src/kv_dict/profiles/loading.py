@@ -232,6 +232,7 @@ def _profile(name: str, source: Origin, given: dict[str, Given]) -> Profile:
         timeout=value["timeout"],
         on_outage=value["on_outage"],
         check=value["check"],
+        require_baton=value["require_baton"],
         protected=value["protected"],
         settings=(Setting("profile", name, source.where), *_shown(given, url)),
         _address=address,

@@ -69,6 +69,8 @@ class Profile:
         Keys that the mapping changes only when they are unlocked.
     check : {"none", "bluesky"}
         What refuses values when they are written.
+    require_baton : bool
+        Whether a startup file should let only the holder of the baton run plans.
     settings : tuple of Setting
         All of it, with where it comes from.
     """
@@ -82,6 +84,7 @@ class Profile:
     on_outage: str
     protected: tuple[str, ...]
     check: str
+    require_baton: bool
     settings: tuple[Setting, ...] = field(repr=False)
     _address: Secret = field(repr=False)
     _defaults: Mapping[str, Any] = field(repr=False)
