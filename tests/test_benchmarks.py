@@ -14,6 +14,8 @@ from benchmarks.results import Estimate, Measured, Results, Series, estimate
 from benchmarks.targets import TARGETS, Target
 from benchmarks.topics import TOPICS
 
+pytestmark = pytest.mark.beamline  # bluesky is one of those who are measured
+
 LOCAL = "dict, sqlite3, kv_dict memory, kv_dict sqlite"
 
 
