@@ -188,6 +188,21 @@ def test_the_error(md: RemoteKVMapping) -> None:
     assert (str(again), again.keys) == (str(caught.value), caught.value.keys)
 
 
+def test_blocks_may_end_in_any_order(md: RemoteKVMapping) -> None:
+    """Those of two plans that take turns: what the first one ends stays ended."""
+    first, second = md.unlocked("site"), md.unlocked("empty")
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    md["empty"] = 1
+    with pytest.raises(ProtectedError):
+        md["site"] = 1
+    second.__exit__(None, None, None)
+    for key in ("site", "empty"):
+        with pytest.raises(ProtectedError):
+            md[key] = 1
+
+
 def test_a_copy_in_another_process_protects_the_same(md: RemoteKVMapping) -> None:
     with pickle.loads(pickle.dumps(md)) as again:
         assert again.protected == ("empty", "site")

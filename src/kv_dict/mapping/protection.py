@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Protecting", "Protection", "protected_keys"]
 
-_UNLOCKED: Final[ContextVar[tuple[tuple[Protection, str], ...]]] = ContextVar(
-    "kv_dict_unlocked", default=()
-)
+_UNLOCKED: Final[ContextVar[tuple[_Unlocked, ...]]] = ContextVar("kv_dict_unlocked", default=())
 
 
 def protected_keys(keys: Iterable[str]) -> tuple[str, ...]:
@@ -26,6 +24,14 @@ def protected_keys(keys: Iterable[str]) -> tuple[str, ...]:
     if isinstance(keys, str):
         raise TypeError(f"protected={keys!r}: a list of keys, as in protected=[{keys!r}]")
     return tuple(check_key(key) for key in keys)
+
+
+class _Unlocked:
+    """What one block of `unlocked` allows."""
+
+    def __init__(self, protection: Protection, keys: frozenset[str]) -> None:
+        self.protection = protection
+        self.keys = keys
 
 
 class Protection:
@@ -49,8 +55,9 @@ class Protection:
         """Raise ProtectedError if one of `operations` changes a key that is locked."""
         if not self.keys:
             return
-        unlocked = {key for protection, key in _UNLOCKED.get() if protection is self}
-        locked = self.keys - unlocked
+        locked = self.keys.difference(
+            *(one.keys for one in _UNLOCKED.get() if one.protection is self)
+        )
         touched = locked & {key for one in operations for key in self._changed_by(one)}
         if touched:
             raise ProtectedError(touched)
@@ -65,11 +72,12 @@ class Protection:
     @contextmanager
     def unlocked(self, keys: Iterable[str]) -> Iterator[None]:
         """Allow changes of `keys` in the block, to this thread or asynchronous task."""
-        token = _UNLOCKED.set(_UNLOCKED.get() + tuple((self, check_key(key)) for key in keys))
+        mine = _Unlocked(self, frozenset(check_key(key) for key in keys))
+        _UNLOCKED.set((*_UNLOCKED.get(), mine))
         try:
             yield
-        finally:
-            _UNLOCKED.reset(token)
+        finally:  # only this one: others may have begun since, and go on, as in two plans
+            _UNLOCKED.set(tuple(one for one in _UNLOCKED.get() if one is not mine))
 
 
 class Protecting:

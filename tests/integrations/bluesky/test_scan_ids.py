@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -219,3 +220,23 @@ def test_a_reserve_costs_numbers_only_where_sessions_alternate() -> None:
         pytest.raises(ConfigurationError, match="has an entry point"),
     ):
         ScanIds(reserve=10)(everything)
+
+
+def test_what_is_reserved_stays_with_the_parent(tmp_path: Path) -> None:
+    with open_mapping(f"sqlite://{tmp_path}/md.db") as md:
+        source = ScanIds(reserve=10)
+        assert [source(md) for _ in range(3)] == [1, 2, 3]  # and 4 to 13 are its own
+        reading, writing = os.pipe()
+        source._lock.acquire()  # as a thread that runs a plan may
+        child = os.fork()
+        if child == 0:
+            try:
+                os.write(writing, repr([source(md) for _ in range(2)]).encode())
+                os._exit(0)
+            finally:
+                os._exit(1)
+        source._lock.release()
+        assert os.waitpid(child, 0)[1] == 0
+        assert os.read(reading, 100).decode() == "[14, 15]"
+        os.close(reading)
+        os.close(writing)

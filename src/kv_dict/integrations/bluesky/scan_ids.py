@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 from collections.abc import Callable, Coroutine, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, overload
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from kv_dict.backend import Backend
 from kv_dict.coordination import beside
@@ -75,6 +76,11 @@ class ScanIds:
         self._start = start
         self._key = key
         self._reserve = reserve
+        self._begin()
+        _sources.add(self)
+
+    def _begin(self) -> None:
+        """Reserve nothing yet; also in a forked child, where the numbers are the parent's."""
         self._lock = threading.Lock()
         self._reserves: WeakKeyDictionary[Backend, dict[str, _Reserve]] = WeakKeyDictionary()
 
@@ -185,6 +191,16 @@ def _pin(md: Metadata, number: int) -> None:
             return
         md.pin("scan_id", number)
 
+
+_sources: Final[WeakSet[ScanIds]] = WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for source in tuple(_sources):
+        source._begin()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 _shared: Final = ScanIds()
 
