@@ -16,7 +16,25 @@ def everybody(competitor: Competitor) -> bool:
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured, with how many keys, who takes part, and whether the store is asked."""
+    """What is measured.
+
+    Attributes
+    ----------
+    name : str
+        As in the tables.
+    work : Work
+        What is done.
+    keys : int
+        That the mapping holds.
+    who : callable
+        Who takes part.
+    unit : str
+        In the tables: ``"us"``, ``"ms"``, ``"B"`` or ``"round trips"``.
+    writes : bool
+        Whether a replica asks the store too.
+    over : str
+        The competitor whose time is 1, if it is not each one's own floor.
+    """
 
     name: str
     work: Work
@@ -24,10 +42,12 @@ class Case:
     who: Callable[[Competitor], bool] = everybody
     unit: str = "us"
     writes: bool = False
+    over: str = ""
 
     def floor(self, competitor: Competitor) -> str:
         """Return the competitor whose time is 1: of a local read, that is a dict."""
-        return "dict" if competitor.replica and not self.writes else competitor.floor
+        local = competitor.replica and not self.writes
+        return self.over or ("dict" if local else competitor.floor)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.measuring import Effort
-from benchmarks.results import Measured, Results, Series
+from benchmarks.results import Estimate, Measured, Results, Series, estimate
 from benchmarks.targets import TARGETS
 from benchmarks.topics import TOPICS
 
@@ -95,37 +95,39 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _growth(results: Results, case: str) -> dict[str, list[tuple[int, float]]]:
-    """Return keys and microseconds, by competitor."""
-    points: dict[str, list[tuple[int, float]]] = {}
+def _growth(results: Results, case: str) -> dict[str, list[tuple[int, Estimate]]]:
+    """Return keys and seconds, by competitor."""
+    points: dict[str, list[tuple[int, Estimate]]] = {}
     for measured in results:
         if (measured.topic, measured.name) == ("dict", case):
             for name, series in measured.series.items():
-                if series.rounds:
-                    points.setdefault(name, []).append((measured.keys, series.median * 1e6))
+                if (took := estimate(list(series.rounds.values()))) is not None:
+                    points.setdefault(name, []).append((measured.keys, took))
     return points
 
 
 def _knees(results: Results) -> Iterator[str]:
     """Tell from how many keys on a call that should not depend on them takes longer."""
-    yield f"The first number of keys at which a call takes {KNEE:g} times as long as at 10:"
+    yield (
+        f"The first number of keys at which a call takes over {KNEE:g} times as long as with the "
+        "fewest, all of its interval:"
+    )
     yield ""
-    cases = [case for case in GROWING[:3] if _growth(results, case)]
-    yield "| | " + " | ".join(f"`{case}`" for case in cases) + " |"
-    yield "|---" * (len(cases) + 1) + "|"
-    found = {case: _growth(results, case) for case in cases}
+    found = {case: points for case in GROWING[:3] if (points := _growth(results, case))}
+    yield "| | " + " | ".join(f"`{case}`" for case in found) + " |"
+    yield "|---" * (len(found) + 1) + "|"
     for name in dict.fromkeys(name for points in found.values() for name in points):
-        knees = [_knee(found[case].get(name, [])) for case in cases]
+        knees = [_knee(points.get(name, [])) for points in found.values()]
         yield f"| {name} | " + " | ".join(knees) + " |"
 
 
-def _knee(points: list[tuple[int, float]]) -> str:
+def _knee(points: list[tuple[int, Estimate]]) -> str:
     if len(points) < 2:
         return ""
     first = points[0][1]
     for keys, took in points[1:]:
-        if took > KNEE * first:
-            return f"{keys:,} ({took / first:.1f} x)"
+        if took.low > KNEE * first.high:
+            return f"{keys:,} ({took.value / first.value:.1f} x)"
     return f"none up to {points[-1][0]:,}"
 
 
@@ -150,7 +152,8 @@ def plot(results: Results, file: Path) -> bool:
         for name, line in points.items():
             ours = name.startswith("kv_dict ")
             panel.plot(
-                *zip(*line, strict=True),
+                [keys for keys, _ in line],
+                [took.value * 1e6 for _, took in line],
                 marker="." if ours else "x",
                 linestyle="-" if ours else ":",
                 color=colours[name],

@@ -51,6 +51,8 @@ RUNS = Topic(
     "`open_run` and `close_run`, with no data: the worst case for metadata. The run takes the next "
     "`scan_id` and copies all items into its start document.",
     lambda sizes: [
-        Case("open_run, close_run", run, keys, _a_dict, "ms") for keys in sizes if keys <= 1_000
+        Case("open_run, close_run", run, keys, _a_dict, "ms", over="dict")
+        for keys in sizes
+        if keys <= 1_000
     ],
 )

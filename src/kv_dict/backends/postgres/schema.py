@@ -95,9 +95,11 @@ BEGIN
     END IF;
     PERFORM pg_notify({channel}, '');
     was := set_config('kv_dict.committing', {name}, true);
+    -- The limit keeps the planner from comparing every key of the table to each range.
     IF starts IS NOT NULL AND EXISTS (
-        SELECT FROM unnest(starts, ends) AS r(s, e), {table} t
-            WHERE t.k >= r.s COLLATE "C" AND t.k < r.e COLLATE "C"
+        SELECT FROM unnest(starts, ends) AS r(s, e), LATERAL (
+            SELECT FROM {table} t WHERE t.k >= r.s COLLATE "C" AND t.k < r.e COLLATE "C" LIMIT 1
+        ) AS one
     ) THEN
         DELETE FROM {table} t USING unnest(starts, ends) AS r(s, e)
             WHERE t.k >= r.s COLLATE "C" AND t.k < r.e COLLATE "C";
