@@ -252,6 +252,7 @@ def test_the_garbage_collector_may_come_at_any_instruction() -> None:
         ]
         forgotten.append(forgotten)
 
+    known = list(replica_module._shared)  # what other tests of this process still hold
     number, came = 0, True
     gc.disable()
     try:
@@ -267,7 +268,7 @@ def test_the_garbage_collector_may_come_at_any_instruction() -> None:
     finally:
         gc.enable()
     gc.collect()
-    assert not replica_module._shared
+    assert not [backend for backend in replica_module._shared if backend not in known]
     assert number > 100
 
 
