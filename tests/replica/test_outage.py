@@ -316,6 +316,7 @@ def test_what_waits_is_the_parents(folder: Path, away: Callable[[bool], None]) -
     with mapping(folder, on_outage="continue") as md:
         md["a"] = "before"
         away(True)
+        until(lambda: md.stale_since is not None)  # nothing is on its way: it waits for the watch
         md["a"] = "during"
         reading, writing = os.pipe()
         child = os.fork()
