@@ -16,6 +16,7 @@ from kv_dict.errors import (
     Unsupported,
 )
 from kv_dict.mapping import RemoteKVMapping
+from kv_dict.mapping.options import check_timeout
 from kv_dict.migration.comparing import same
 from kv_dict.migration.places import Place
 from kv_dict.migration.planning import Entry, Plan, make_plan
@@ -27,7 +28,6 @@ __all__ = ["EXISTING", "TIMEOUT", "Migration", "Report", "migrate", "prepare"]
 
 EXISTING: Final = ("refuse", "overwrite", "keep")
 TIMEOUT: Final = 30.0
-_LONGEST_TIMEOUT: Final = 86_400
 _SHOWN: Final = 5
 
 
@@ -236,8 +236,7 @@ def prepare(
     """
     if existing not in EXISTING:
         raise ConfigurationError(f"existing={existing!r}: one of {', '.join(EXISTING)}")
-    if not 0 < timeout <= _LONGEST_TIMEOUT:
-        raise ConfigurationError(f"timeout={timeout!r}: seconds, above 0, up to a day")
+    check_timeout(timeout)
     if all_entry_points and (entry_point is not None or from_entry_point is not None):
         raise ConfigurationError("either all entry points, each under its name, or one")
     origin = open_source(

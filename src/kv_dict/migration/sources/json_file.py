@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from kv_dict.codec.tags import restore
 from kv_dict.errors import DecodeError
-from kv_dict.migration.places import Place
-from kv_dict.migration.sources.source import Progress, Reading, Source, Unusable, bytes_of
+from kv_dict.migration.sources.source import PathSource, Progress, Reading, Unusable, bytes_of
 
 __all__ = ["JSONFile"]
 
 
-class JSONFile(Source):
+class JSONFile(PathSource):
     """Plain JSON, and what kv_dict stores: numpy arrays, dates and others as tagged JSON.
 
     Parameters
@@ -24,16 +22,6 @@ class JSONFile(Source):
     """
 
     kind = "json"
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    @property
-    def name(self) -> str:
-        return str(self.path)
-
-    def holds(self, destination: Place) -> bool:
-        return destination.is_within(self.path)
 
     def read(self, progress: Progress, *, timeout: float) -> Reading:
         found = self._parse(bytes_of(self.path))

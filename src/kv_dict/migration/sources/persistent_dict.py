@@ -12,11 +12,10 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from kv_dict.errors import ConfigurationError, DecodeError, Unavailable
-from kv_dict.migration.places import Place
 from kv_dict.migration.sources.source import (
+    PathSource,
     Progress,
     Reading,
-    Source,
     Unreadable,
     Unusable,
     bytes_of,
@@ -25,26 +24,16 @@ from kv_dict.migration.sources.source import (
 __all__ = ["PersistentDictSource"]
 
 
-class PersistentDictSource(Source):
+class PersistentDictSource(PathSource):
     """``PersistentDict(folder)``.
 
     Parameters
     ----------
-    folder : Path
-        Where its files are.
+    path : Path
+        The folder that its files are in.
     """
 
     kind = "persistent-dict"
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    @property
-    def name(self) -> str:
-        return str(self.folder)
-
-    def holds(self, destination: Place) -> bool:
-        return destination.is_within(self.folder)
 
     def read(self, progress: Progress, *, timeout: float) -> Reading:
         msgpack = _msgpack()
@@ -69,30 +58,30 @@ class PersistentDictSource(Source):
         progress("reading", len(before), len(before))
         if reading.unusable and not reading.items:
             raise DecodeError(
-                f"{self.folder} is not a folder of PersistentDict: no file in it can be read as an "
+                f"{self.path} is not a folder of PersistentDict: no file in it can be read as an "
                 f"item ({reading.unusable[0].reason})"
             )
         if self._files() != before:
-            raise Unavailable(f"{self.folder} was changed while it was read; end what writes there")
+            raise Unavailable(f"{self.path} was changed while it was read; end what writes there")
         return reading
 
     def _files(self) -> dict[str, dict[Path, tuple[int, int]]]:
         """Return the files of each key, each with its time and size."""
         found: dict[str, dict[Path, tuple[int, int]]] = {}
         try:
-            paths = sorted(self.folder.iterdir())
+            paths = sorted(self.path.iterdir())
             for path in paths:
                 quoted, _, number = path.name.partition("#")
                 key = unquote(quoted)
                 if not path.is_file() or quote(key, safe="") != quoted or not _is_count(number):
                     raise ConfigurationError(
-                        f"{self.folder} is not a folder of PersistentDict: {path.name!r} in it is "
+                        f"{self.path} is not a folder of PersistentDict: {path.name!r} in it is "
                         "not the file of an item"
                     )
                 status = path.stat()
                 found.setdefault(key, {})[path] = status.st_mtime_ns, status.st_size
         except OSError as error:
-            raise ConfigurationError(f"{self.folder} cannot be read: {error.strerror}") from None
+            raise ConfigurationError(f"{self.path} cannot be read: {error.strerror}") from None
         return found
 
 

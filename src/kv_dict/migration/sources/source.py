@@ -12,7 +12,16 @@ from typing import Any, NamedTuple, TypeAlias
 from kv_dict.errors import ConfigurationError
 from kv_dict.migration.places import Place
 
-__all__ = ["Progress", "Reading", "Source", "Unreadable", "Unusable", "bytes_of", "unreadable_in"]
+__all__ = [
+    "PathSource",
+    "Progress",
+    "Reading",
+    "Source",
+    "Unreadable",
+    "Unusable",
+    "bytes_of",
+    "unreadable_in",
+]
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with what is being done ("reading"), how much of it is done, and how much there is."""
@@ -88,6 +97,26 @@ class Source(ABC):
     @abstractmethod
     def holds(self, destination: Place) -> bool:
         """Return whether writing to `destination` would change this source."""
+
+
+class PathSource(Source):
+    """A source that is a file, or a folder of files.
+
+    Parameters
+    ----------
+    path : Path
+        Where it is.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    def holds(self, destination: Place) -> bool:
+        return destination.is_within(self.path)
 
 
 def bytes_of(path: Path) -> bytes:

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from pathlib import Path
 from typing import Any, Final
 
 from kv_dict.codec.tags import MARK, restore
 from kv_dict.errors import ConfigurationError, DecodeError
-from kv_dict.migration.places import Place
 from kv_dict.migration.sources.source import (
+    PathSource,
     Progress,
     Reading,
-    Source,
     Unreadable,
     Unusable,
     bytes_of,
@@ -38,7 +36,7 @@ _FAILURES: Final = (DecodeError, ImportError, LookupError, RecursionError, TypeE
 """What one item may raise, beside YAML's own errors, without keeping the others from being read."""
 
 
-class YAMLFile(Source):
+class YAMLFile(PathSource):
     """A YAML file.
 
     Parameters
@@ -48,16 +46,6 @@ class YAMLFile(Source):
     """
 
     kind = "yaml"
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    @property
-    def name(self) -> str:
-        return str(self.path)
-
-    def holds(self, destination: Place) -> bool:
-        return destination.is_within(self.path)
 
     def read(self, progress: Progress, *, timeout: float) -> Reading:
         yaml = _yaml()
