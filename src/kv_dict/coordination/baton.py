@@ -6,9 +6,9 @@ import atexit
 import logging
 import threading
 import time
-from types import TracebackType
 from typing import Any, Final, Self
 
+from kv_dict.closing import Closing
 from kv_dict.coordination.beside import open_beside
 from kv_dict.coordination.keeper import Keeper
 from kv_dict.coordination.lease import MARGIN, Lease
@@ -29,7 +29,7 @@ _POLL: Final = 0.5
 """Seconds, at most, between two looks at a baton that is waited for."""
 
 
-class Baton:
+class Baton(Closing):
     """Who may act, of the sessions that share a mapping's store. Thread-safe.
 
     While it is held, a thread renews it, three times a lease. A session that crashes, is stopped or
@@ -240,14 +240,6 @@ class Baton:
     def __enter__(self) -> Self:
         self._check_open()
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     # -- helpers -----------------------------------------------------------------------------------
 

@@ -9,9 +9,9 @@ import threading
 import time
 import uuid
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
+from kv_dict.closing import Closing
 from kv_dict.coordination.beside import open_beside
 from kv_dict.coordination.pulse import Pulse, check_seconds, elapsed
 from kv_dict.coordination.session import Session
@@ -56,7 +56,7 @@ class Present:
         return f"{self.session}, {state}"
 
 
-class Presence:
+class Presence(Closing):
     """Announces this session to others that share a mapping's store, and lists them. Thread-safe.
 
     A thread gives a sign of life every few seconds and looks for those of others; whoever has not
@@ -140,17 +140,6 @@ class Presence:
             _log.warning("presence: others will see this session for a while yet: %s", error)
         finally:
             self._items.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     # -- the thread --------------------------------------------------------------------------------
 

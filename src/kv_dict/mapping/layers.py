@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
-from types import TracebackType
 from typing import Any, Final, Self
 
+from kv_dict.closing import Closing
 from kv_dict.errors import ConfigurationError
 from kv_dict.keys import KeySpace, check_key
 from kv_dict.mapping.arithmetic import adding
@@ -25,7 +25,7 @@ __all__ = ["LayeredMapping"]
 _MISSING: Final = object()
 
 
-class LayeredMapping(Showing, Reading):
+class LayeredMapping(Showing, Reading, Closing):
     """Two mappings read as one: a proposal's values over the beamline's.
 
     Each key belongs to one layer. Those that `belongs_under` names are read and written in the
@@ -337,11 +337,3 @@ class LayeredMapping(Showing, Reading):
         for layer in self._layers:
             layer._scope.check_open()
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
-from types import TracebackType
 from typing import Any, Final, Self
 
 from kv_dict.backend import Backend
+from kv_dict.closing import Closing
 from kv_dict.errors import ConflictError
 from kv_dict.keys import KeySpace, check_key
 from kv_dict.locks import Turn
@@ -32,7 +32,7 @@ __all__ = ["RemoteKVMapping"]
 _MISSING: Final = object()
 
 
-class RemoteKVMapping(Showing, Following, Guarded, Protecting, Switching, Reading):
+class RemoteKVMapping(Showing, Following, Guarded, Protecting, Switching, Reading, Closing):
     """A dictionary whose items live in a store that others may use at the same time.
 
     Behaves as a dict: every operation of one is here and gives the same results. The differences
@@ -408,14 +408,6 @@ class RemoteKVMapping(Showing, Following, Guarded, Protecting, Switching, Readin
     def __enter__(self) -> Self:
         self._scope.check_open()
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         scope = getattr(self, "_scope", None)  # None: the constructor failed

@@ -6,8 +6,9 @@ import asyncio
 import ssl
 import threading
 from contextlib import suppress
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
+
+from kv_dict.closing import Closing
 
 __all__ = ["FaultProxy"]
 
@@ -16,7 +17,7 @@ _PATIENCE: Final = 10.0
 _LOOK: Final = 0.05
 
 
-class FaultProxy:
+class FaultProxy(Closing):
     """Passes connections to a server's port, until told otherwise. Runs in a thread of its own.
 
     Thread-safe.
@@ -106,17 +107,6 @@ class FaultProxy:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_PATIENCE)
         self._loop.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     # -- in the loop's thread --------------------------------------------------------------------
 

@@ -9,9 +9,9 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Generator
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
+from kv_dict.closing import Closing
 from kv_dict.coordination import Pulse, Session
 from kv_dict.coordination.beside import open_beside
 from kv_dict.coordination.pulse import check_seconds
@@ -37,7 +37,7 @@ _RETRY: Final = 0.5
 _AT_REST: Final = ("idle", ENDED)
 
 
-class RunStatus:
+class RunStatus(Closing):
     """Shows what a RunEngine does, beside its metadata: ``status = RunStatus(RE)``.
 
     It listens to the RunEngine's documents, states and plans, which costs each some microseconds,
@@ -133,17 +133,6 @@ class RunStatus:
             self._wake.set()
             self._thread.join(2 * _TIMEOUT + 1)
         self._items.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     # -- what the RunEngine tells, in its threads ------------------------------------------------
 
