@@ -43,7 +43,7 @@ def _setup(namespace: dict[str, Any]) -> None:
         "XDG_CONFIG_DIRS": str(home / "system"),
         "KV_DICT_URL": f"sqlite://{work / 'metadata.db'}",
     }
-    stack.callback(_restore, {name: os.environ.get(name) for name in os.environ | environment})
+    stack.callback(_restore, dict(os.environ))  # examples set variables too
     os.environ.update(environment)
     for name in [name for name in os.environ if name.startswith("KV_DICT_")]:
         if name not in environment and not name.startswith("KV_DICT_TEST_"):
@@ -63,12 +63,10 @@ def _teardown(namespace: dict[str, Any]) -> None:
     _cleanup.pop(id(namespace)).close()
 
 
-def _restore(environment: dict[str, str | None]) -> None:
-    for name, value in environment.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+def _restore(environment: dict[str, str]) -> None:
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)
 
 
 class _DocStrings(PythonDocStringDocument):

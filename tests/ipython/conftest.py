@@ -99,9 +99,7 @@ class Terminal:
 
     def run(self, command: str) -> str:
         """Type a command at the prompt, and return what it printed up to the next one."""
-        found = self.at_prompt()
-        assert found, f"not at the prompt:\n{self.text}"
-        number = int(found[2])
+        number = int(self.wait(self.at_prompt)[2])  # it may be drawn anew, below a log's line
         self.type(command + "\r")
         self.ready(number + 1)
         lines = self.lines

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 
 import redis
 
+from kv_dict.closing import Closing
 from kv_dict.testing.servers.process import ServerError, free_port
 from kv_dict.testing.servers.redis import RedisServer, find_binary
 
@@ -43,7 +43,7 @@ class SentinelServer(RedisServer):
         return [str(find_binary()), str(configuration), "--sentinel"]
 
 
-class Sentinels:
+class Sentinels(Closing):
     """A master, two replicas of it, and three sentinels. A context manager.
 
     Attributes
@@ -81,12 +81,8 @@ class Sentinels:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Stop the servers."""
         self._stack.close()
 
     @property
@@ -116,7 +112,7 @@ class Sentinels:
         return all(replicas.get(f"slave{n}", {}).get("state") == "online" for n in range(2))
 
 
-class RedisCluster:
+class RedisCluster(Closing):
     """Three masters that share the slots, and a replica of the first. A context manager.
 
     Attributes
@@ -161,12 +157,8 @@ class RedisCluster:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Stop the servers."""
         self._stack.close()
 
     @property
