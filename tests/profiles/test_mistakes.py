@@ -131,7 +131,7 @@ def test_in_a_file(write: Write, text: str, says: str) -> None:
 
 def test_a_file_that_cannot_be_read(places: Any, write: Write) -> None:
     (places.cwd / "kv_dict.toml").mkdir()
-    assert "cannot be read (Is a directory); correct its permissions" in refusal()
+    assert "cannot be read (Is a directory); repair it" in refusal()
     (places.cwd / "kv_dict.toml").rmdir()
     (places.cwd / "kv_dict.toml").write_bytes(b"\xff")
     assert "is no TOML" in refusal()
@@ -235,3 +235,77 @@ def test_a_password_is_in_no_variable_of_a_traceback(monkeypatch: pytest.MonkeyP
         shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
         assert "hush" not in "".join(shown.format())
         assert caught.value.__context__ is None
+
+
+def test_a_mark_at_the_beginning_is_no_mistake(write: Write, places: Any) -> None:
+    """Editors of Windows put it there, and end lines with two characters."""
+    text = "\ufeff" + '[profiles.a]\r\nfrom = "bits"\r\n'
+    write("").write_bytes(text.encode())
+    (places.cwd / "iconfig.yml").write_text("\ufeffRUN_ENGINE: {MD_PATH: x.yml}", encoding="utf-8")
+    assert load_profile("a").url.endswith("/x.db")
+
+
+@pytest.mark.parametrize("name", ["kv_dict.toml", "iconfig.yml"])
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("pipe", "it is no regular file"),
+        ("endless", "it is no regular file"),
+        ("large", "it is larger than 1,048,576 bytes"),
+        ("deep", "it is nested too deeply"),
+    ],
+)
+def test_a_file_that_never_ends(
+    places: Any, write: Write, monkeypatch: pytest.MonkeyPatch, name: str, kind: str, says: str
+) -> None:
+    write('[profiles.a]\nfrom = "bits"')
+    path = places.root / name
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "endless":
+        path.symlink_to("/dev/zero")
+    else:
+        path.write_text("#" * (2 << 20) if kind == "large" else f"x {'=' if name[0] == 'k' else ':'} " + "[" * 20_000)
+    if name == "kv_dict.toml":
+        monkeypatch.setenv("KV_DICT_CONFIG", str(path))
+    else:
+        (places.cwd / name).symlink_to(path)
+        if kind in ("pipe", "endless"):
+            write(f'[profiles.a]\nfrom = "bits"\nfile = "{path}"')
+    assert says in refusal()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a: 2024-13-45", "it is no YAML that can be read"),
+        ("RUN_ENGINE: {MD_PATH: ~nobody-of-that-name/x.yml}", "RUN_ENGINE MD_PATH: ~nobody"),
+        ("RUN_ENGINE: {MD_PATH: /}", "RUN_ENGINE MD_PATH: '/': a path is expected"),
+    ],
+)
+def test_in_an_iconfig(places: Any, text: str, says: str) -> None:
+    (places.cwd / "iconfig.yml").write_text(text)
+    assert says in refusal("bits")
+
+
+def test_a_number_without_end(write: Write) -> None:
+    write("[profiles.a]\ntimeout = " + "9" * 6000)
+    assert "is no TOML" in refusal()
+
+
+def test_a_home_of_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KV_DICT_CONFIG", "~nobody-of-that-name/x.toml")
+    assert "environment KV_DICT_CONFIG: ~nobody-of-that-name/x.toml: " in refusal(None)
+
+
+def test_a_working_directory_that_was_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert "is in the working directory; name it with file" in refusal("bits")
+    assert "x.db is relative to a working directory that was removed" in refusal("sqlite:x.db")
+    with open_mapping() as md:
+        md["a"] = 1

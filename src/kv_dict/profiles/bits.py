@@ -36,7 +36,8 @@ def settings(given: Mapping[str, Given]) -> dict[str, Given]:
         for key, value in defaults.items()
     }
     if (saved := section.get("MD_PATH")) and "url" not in given:
-        found["url"] = Given(_beside(saved, origin), Origin(f"{path} RUN_ENGINE MD_PATH"))
+        where = Origin(f"{path} RUN_ENGINE MD_PATH")
+        found["url"] = Given(_beside(saved, where), where)
     return found
 
 
@@ -47,13 +48,13 @@ def _path(given: Mapping[str, Given]) -> Path:
         if Path(name).is_file():
             return Path(name).absolute()
     raise ConfigurationError(
-        f"the profile is from bits, and neither {' nor '.join(USUAL)} is in {Path.cwd()}; name it "
-        "with file ="
+        f"the profile is from bits, and neither {' nor '.join(USUAL)} is in the working directory; "
+        "name it with file ="
     )
 
 
 def _beside(saved: Any, origin: Origin) -> str:
-    if not isinstance(saved, str):
+    if not isinstance(saved, str) or not Path(saved).name:
         raise origin.refusal("MD_PATH", f"{saved!r}: a path is expected")
-    path = Path(saved).expanduser().absolute()
+    path = Path(origin.path("MD_PATH", saved))
     return f"sqlite://{quote(str(path.with_suffix('.db')))}"

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import errno
+import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from kv_dict.errors import ConfigurationError
 
-__all__ = ["read_document"]
+__all__ = ["parse_toml", "read_document", "read_text"]
+
+_LARGEST: Final = 1 << 20  # bytes of a configuration
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file; OSError or ValueError where it has none, or will never end."""
+    status = path.stat()
+    if stat.S_ISFIFO(status.st_mode) or stat.S_ISCHR(status.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file")
+    with path.open("rb") as file:
+        data = file.read(_LARGEST + 1)
+    if len(data) > _LARGEST:
+        raise OSError(errno.EFBIG, f"it is larger than {_LARGEST:,} bytes")
+    return data.decode("utf-8-sig")  # some editors put a mark in front
 
 
 def read_document(path: Path) -> dict[str, Any]:
@@ -19,7 +35,7 @@ def read_document(path: Path) -> dict[str, Any]:
         It cannot be read, is of another format, or holds no mapping.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "it is no text"
         raise ConfigurationError(f"{path} cannot be read ({why})") from None
@@ -27,7 +43,7 @@ def read_document(path: Path) -> dict[str, Any]:
     if kind == ".json":
         content = _json(path, text)
     elif kind == ".toml":
-        content = _toml(path, text)
+        content = parse_toml(path, text)
     elif kind in (".yml", ".yaml"):
         content = _yaml(path, text)
     else:
@@ -44,15 +60,24 @@ def _json(path: Path, text: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise ConfigurationError(f"{path} is no JSON: {error}") from None
+    except RecursionError:
+        raise _too_deep(path) from None
 
 
-def _toml(path: Path, text: str) -> Any:
+def parse_toml(path: Path, text: str) -> dict[str, Any]:
+    """Return what the text of a TOML file says; ConfigurationError if it is none."""
     import tomllib  # noqa: PLC0415
 
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # of a number that is too long, too
         raise ConfigurationError(f"{path} is no TOML: {error}") from None
+    except RecursionError:
+        raise _too_deep(path) from None
+
+
+def _too_deep(path: Path) -> ConfigurationError:
+    return ConfigurationError(f"{path} cannot be read: it is nested too deeply")
 
 
 def _yaml(path: Path, text: str) -> Any:
@@ -64,7 +89,9 @@ def _yaml(path: Path, text: str) -> Any:
         ) from None
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except RecursionError:
+        raise _too_deep(path) from None
+    except (yaml.YAMLError, ValueError) as error:  # of a date that is none, say
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""
         # Nothing of the text is repeated: a secret may be in it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from kv_dict.errors import ConfigurationError
+from kv_dict.profiles.documents import parse_toml, read_text
 from kv_dict.profiles.keys import Origin, closest
 
 __all__ = ["FILE_NAME", "File", "Place", "existing", "places"]
@@ -59,7 +61,8 @@ def places(profile_dir: str | os.PathLike[str] | None = None) -> list[Place]:
         ``--profile-dir`` on the command line says.
     """
     if named := os.environ.get("KV_DICT_CONFIG"):
-        return [Place(Path(named).expanduser().absolute(), "KV_DICT_CONFIG")]
+        where = Origin("environment KV_DICT_CONFIG").path("", named)
+        return [Place(Path(where), "KV_DICT_CONFIG")]
     import platformdirs  # noqa: PLC0415 - costs what a caller with a URL need not pay
 
     found = []
@@ -67,8 +70,8 @@ def places(profile_dir: str | os.PathLike[str] | None = None) -> list[Place]:
         found.append(Place(Path(FILE_NAME).absolute(), "working directory"))
     directory = profile_dir or _running_ipython() or _argument(sys.argv)
     if directory:
-        path = Path(directory).expanduser().absolute() / FILE_NAME
-        found.append(Place(path, "IPython profile directory"))
+        where = Origin("IPython profile directory").path("", os.fspath(directory))
+        found.append(Place(Path(where) / FILE_NAME, "IPython profile directory"))
     user = platformdirs.user_config_path("kv-dict", appauthor=False)
     found.append(Place(user / FILE_NAME, "user's configuration"))
     site = platformdirs.site_config_dir("kv-dict", appauthor=False, multipath=True)
@@ -110,20 +113,18 @@ def _argument(argv: Sequence[str]) -> str | None:
 def _read(place: Place) -> File | None:
     path = place.path
     try:
-        text = path.read_bytes()
+        text = read_text(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
+        remedy = "correct its permissions" if error.errno == errno.EACCES else "repair it"
         raise ConfigurationError(
-            f"{path} cannot be read ({error.strerror}); correct its permissions, or name another "
-            "file in KV_DICT_CONFIG"
+            f"{path} cannot be read ({error.strerror}); {remedy}, or name another file in "
+            "KV_DICT_CONFIG"
         ) from None
-    import tomllib  # noqa: PLC0415 - where there is no file, it is not needed
-
-    try:
-        content = tomllib.loads(text.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ConfigurationError(f"{path} is no TOML: {error}") from None
+    content = parse_toml(path, text)
     top = Origin(str(path), path.parent)
     for key in content:
         if key not in _TOP:

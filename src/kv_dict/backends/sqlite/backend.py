@@ -72,7 +72,13 @@ class SQLiteBackend(SynchronousDriverBackend):
             raise ConfigurationError(f"{text!r} is not a path: it holds a NUL character")
         if not 0 < poll_interval <= 60:
             raise ConfigurationError(f"poll_interval={poll_interval!r}: seconds, above 0, up to 60")
-        self.path = Path(text).absolute()
+        try:
+            self.path = Path(text).absolute()
+        except FileNotFoundError:
+            raise ConfigurationError(
+                f"{text} is relative to a working directory that was removed; name it from /, or "
+                "change to another one"
+            ) from None
         self.poll_interval = poll_interval
         self._file = DatabaseFile(self.path, None if history is None else check_history(history))
         self._store = Store(self, self._file)
