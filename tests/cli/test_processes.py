@@ -19,7 +19,7 @@ import pytest
 from kv_dict import open_mapping
 from kv_dict.testing.servers.redis import RedisServer
 
-from .conftest import PROGRAM, start
+from .conftest import PROGRAM, Run, start
 
 PATIENCE = 30.0
 
@@ -137,6 +137,38 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
     assert status == 1
     assert "No space left" in err
     assert "Traceback" not in err
+
+
+def test_a_full_disk_for_the_help() -> None:
+    with Path("/dev/full").open("w") as full:
+        status, _, err = finished(start("--help", stdout=full))
+    assert status == 1
+    assert err == "kv-dict: [Errno 28] No space left on device\n"
+
+
+@pytest.mark.parametrize("closed", [0, 1, 2])
+def test_a_standard_stream_that_is_closed(tmp_path: Path, closed: int) -> None:
+    """As some schedulers start programs: then a file that is opened would get its number."""
+    url = f"sqlite://{tmp_path / 'md.db'}"
+    with open_mapping(url) as md:
+        md["a"] = 1
+    for command, status in (["ls"], 0), (["import", "-"], 1), (["set", "b=2"], 0):
+        process = subprocess.run(
+            ["sh", "-c", f'exec "$@" {closed}>&-', "sh", *PROGRAM, *command, "--url", url],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        assert process.returncode == status, process.stderr
+        assert "Traceback" not in process.stderr
+    with open_mapping(url) as md:
+        assert dict(md) == {"a": 1, "b": 2}
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000, "9" * 5000])
+def test_a_long_mistake_is_not_repeated(run: Run, value: str) -> None:
+    assert len(run("set", "a", value, status=1).stderr) < 200
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])

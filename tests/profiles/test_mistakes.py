@@ -265,7 +265,11 @@ def test_a_file_that_never_ends(
     elif kind == "endless":
         path.symlink_to("/dev/zero")
     else:
-        path.write_text("#" * (2 << 20) if kind == "large" else f"x {'=' if name[0] == 'k' else ':'} " + "[" * 20_000)
+        path.write_text(
+            "#" * (2 << 20)
+            if kind == "large"
+            else f"x {'=' if name[0] == 'k' else ':'} " + "[" * 20_000
+        )
     if name == "kv_dict.toml":
         monkeypatch.setenv("KV_DICT_CONFIG", str(path))
     else:

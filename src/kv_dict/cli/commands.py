@@ -79,9 +79,13 @@ class _Group(click.Group):
             raise
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
+        _open_what_is_closed()
         _survive_narrow_encodings()
         try:
             return super().main(*args, **kwargs)
+        except OSError as error:  # of --help, which is printed before a command is invoked
+            _say(str(error))
+            sys.exit(1)
         except ProtectedError as error:
             names = " and ".join(error.keys)
             _say(f"protected by the profile, and nothing was written: {names}; --unlock means it")
@@ -110,6 +114,16 @@ def _say(message: str) -> None:
     from kv_dict.cli.output import harmless
 
     click.secho(f"kv-dict: {harmless(message, keep=chr(10))}", fg="red", err=True)
+
+
+def _open_what_is_closed() -> None:
+    """Have three standard streams: some schedulers close them, and files would get their numbers.
+
+    What is read there ends at once, and what is printed is lost.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
 
 
 def _survive_narrow_encodings() -> None:

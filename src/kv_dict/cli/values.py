@@ -16,6 +16,9 @@ __all__ = ["as_json", "brief", "full", "literal", "typed"]
 _SAMPLE: Final = 32
 """Bytes, or numbers of an array, that are shown of it."""
 
+_REPEATED: Final = 60
+"""Characters of what was typed that a message repeats."""
+
 _LONGEST: Final = 400
 """Characters of one line for a value; the rest is for `get`."""
 
@@ -152,15 +155,19 @@ def typed(text: str, *, string: bool = False) -> Any:
         said = str(error)
         if "is not JSON" not in said:
             raise
-    hint = f"; as a string: --string, or {plain([(literal(text), '')])} in quotes of the shell"
+    hint, shown = "; as a string: --string", literal(text[:_REPEATED])
+    if len(text) <= _REPEATED:
+        hint += f", or {plain([(shown, '')])} in quotes of the shell"
     if text[:1] in ("{", "[", '"') or not text.strip():
-        raise Failure(f"the value {literal(text[:60])} is not JSON{hint}")
+        raise Failure(f"the value {shown} is not JSON{hint}")
     if (spelt := _PYTHON.get(text)) is not None:
         raise Failure(f"JSON spells {text} as {spelt}{hint}")
     try:
         number = float(text)
     except ValueError:
         return text
+    if len(text) > _REPEATED:
+        raise Failure(f"the value {shown} ({len(text)} characters) is not JSON{hint}")
     raise Failure(f"JSON spells the number {text} as {as_json_number(number)}{hint}")
 
 
