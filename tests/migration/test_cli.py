@@ -204,3 +204,22 @@ def test_missing_libraries_are_named(folder: Path, missing: str) -> None:
     done = run(source, "--to", "sqlite:md.db", cwd=folder, PYTHONPATH=path)
     assert done.returncode == 2
     assert "pip install 'kv-dict[" in done.stderr
+
+
+def test_into_the_default_store_of_a_new_user(folder: Path) -> None:
+    home = {"HOME": str(folder), "XDG_DATA_HOME": str(folder / "data")}
+    look = run("md.json", "--to", "default", "--dry-run", cwd=folder, **home)
+    assert look.returncode == 0, look.stderr
+    assert not (folder / "data").exists()
+    done = run("md.json", "--to", "default", cwd=folder, **home)
+    assert done.returncode == 0, done.stderr
+    assert "3 verified" in done.stdout
+    assert list((folder / "data").rglob("metadata.db"))
+
+
+def test_what_a_variable_that_is_not_set_names(folder: Path) -> None:
+    for arguments in (["", "--to", "sqlite:md.db"], ["md.json", "--to", ""]):
+        done = run(*arguments, cwd=folder)
+        assert done.returncode == 2
+        assert "is named: give a" in done.stderr
+    assert not (folder / "md.db").exists()

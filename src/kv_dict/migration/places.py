@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
@@ -16,7 +16,7 @@ from kv_dict.keys import KeySpace
 from kv_dict.mapping import RemoteKVMapping
 from kv_dict.model import Snapshot
 from kv_dict.portal import face_of
-from kv_dict.profiles import load_profile
+from kv_dict.profiles import Profile, load_profile
 
 __all__ = ["Place", "is_url"]
 
@@ -55,12 +55,15 @@ class Place:
         The store, not connected yet; nothing is written through it.
     making : bool
         Whether the store is made where it is missing.
+    profile : Profile or None
+        What named it, where that makes its folder as well.
     """
 
     url: str
     space: KeySpace
     backend: Backend
     making: bool
+    profile: Profile | None = None
 
     @classmethod
     def of(
@@ -84,10 +87,10 @@ class Place:
         everything : bool
             Each stored key of the store as it is, whatever its entry point.
         """
-        named = _named(target, entry_point)
-        if everything:
-            return cls.at(named.url, KeySpace("", None))
-        return cls.at(named.url, KeySpace(named.entry_point, separator or named.separator))
+        profile = _named(target, entry_point)
+        space = KeySpace(profile.entry_point, separator or profile.separator)
+        place = cls.at(profile.reveal_url(), KeySpace("", None) if everything else space)
+        return replace(place, profile=profile) if profile.makes_folder else place
 
     @classmethod
     def at(cls, url: str, space: KeySpace) -> Place:
@@ -122,7 +125,7 @@ class Place:
         if self.file is not None:
             from kv_dict.backends.sqlite import peek  # noqa: PLC0415 - with its driver
 
-            if not self.file.parent.is_dir():
+            if not self.file.parent.is_dir() and self.profile is None:
                 raise ConfigurationError(f"there is no folder {self.file.parent}")
             if not self.file.exists():
                 raise StoreMissing(f"there is no file {self.file}")
@@ -148,6 +151,8 @@ class Place:
 
     def open(self, *, timeout: float) -> RemoteKVMapping:
         """Return a new mapping to write to; the store is made if it may be."""
+        if self.profile is not None:
+            self.profile.make_folder()
         backend = open_backend(self.url)
         md = RemoteKVMapping(backend, self.space.entry_point, self.space.sep, timeout=timeout)
         try:
@@ -177,21 +182,15 @@ class Place:
         )
 
 
-class _Named(NamedTuple):
-    """What a user's words for a store mean."""
-
-    url: str
-    entry_point: str
-    separator: str | None
-
-
-def _named(target: str, entry_point: str | None) -> _Named:
+def _named(target: str, entry_point: str | None) -> Profile:
+    """Return what a user's words for a store mean."""
     if not isinstance(target, str):
         raise TypeError(f"a store is named by a URL, not by {type(target).__name__}")
+    if not target:
+        raise ConfigurationError("no store is named: give a URL, or 'default' for the default one")
     if target.startswith("memory:"):
         raise ConfigurationError(f"{target} is a new, empty store that ends with this process")
-    profile = load_profile(target, entry_point=entry_point)
-    return _Named(profile.reveal_url(), profile.entry_point, profile.separator)
+    return load_profile(target, entry_point=entry_point)
 
 
 def _without_making(url: str) -> tuple[str, bool]:

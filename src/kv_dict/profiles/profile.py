@@ -103,16 +103,26 @@ class Profile:
         """Return the store, not connected."""
         from kv_dict.backends import open_backend  # noqa: PLC0415 - a driver is imported when used
 
-        if self._folder is not None:
-            try:
-                self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            except OSError as error:
-                raise ConfigurationError(
-                    f"cannot make {self._folder}, where metadata is kept by default "
-                    f"({error.strerror}); say where with KV_DICT_URL=sqlite:////some/folder/"
-                    "metadata.db"
-                ) from None
+        self.make_folder()
         return open_backend(self.reveal_url())
+
+    @property
+    def makes_folder(self) -> bool:
+        """Whether it is the default store, whose folder is made when it is first needed."""
+        return self._folder is not None
+
+    def make_folder(self) -> None:
+        """Make the folder of the default store; nothing for any other."""
+        if self._folder is None:
+            return
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot make {self._folder}, where metadata is kept by default "
+                f"({error.strerror}); say where with KV_DICT_URL=sqlite:////some/folder/"
+                "metadata.db"
+            ) from None
 
     def open(self) -> RemoteKVMapping:
         """Return a mapping of it, connected, with the defaults in it.

@@ -62,6 +62,8 @@ def open_source(
     target = os.fspath(target)
     if not isinstance(target, str):
         raise TypeError(f"a source is a URL or a path, not {type(target).__name__}")
+    if not target:  # of a variable that is not set, say: it is not the working directory
+        raise ConfigurationError("no source is named: give a file, a folder or a URL")
     if kind is not None and kind not in KINDS:
         raise ConfigurationError(f"no kind of source is called {kind!r}: {', '.join(KINDS)}")
     scoped = entry_point is not None or everything
