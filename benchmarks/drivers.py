@@ -40,7 +40,9 @@ class BareSQLite:
             return self._connection.execute(statement, arguments).fetchall()
 
     def __getitem__(self, key: str) -> Any:
-        return orjson.loads(self._run("SELECT v FROM bare WHERE k = ?", key)[0][0])
+        for (value,) in self._run("SELECT v FROM bare WHERE k = ?", key):
+            return orjson.loads(value)
+        raise KeyError(key)
 
     def __setitem__(self, key: str, value: Any) -> None:
         self._run("INSERT OR REPLACE INTO bare VALUES (?, ?)", key, orjson.dumps(value))
@@ -62,7 +64,7 @@ class BareSQLite:
         row = self._run(
             "INSERT INTO bare VALUES (?, '1') ON CONFLICT (k) DO UPDATE "
             "SET v = CAST(v + 1 AS TEXT) RETURNING v",
-            f"counter/{key}",
+            key,
         )
         return int(row[0][0])
 
@@ -82,7 +84,10 @@ class BareRedis:
         self._names: dict[str, None] = {}
 
     def __getitem__(self, key: str) -> Any:
-        return orjson.loads(self._client.get(self._scope + key))
+        value = self._client.get(self._scope + key)
+        if value is None:
+            raise KeyError(key)
+        return orjson.loads(value)
 
     def __setitem__(self, key: str, value: Any) -> None:
         self._client.set(self._scope + key, orjson.dumps(value))
@@ -99,7 +104,7 @@ class BareRedis:
 
     def increment(self, key: str) -> int:
         """Add one, in the server."""
-        return int(self._client.incr(f"{self._scope}counter/{key}"))
+        return int(self._client.incr(self._scope + key))
 
     def subscribe(self, told: Told, *, key: str) -> None:
         """Have `told` called with what `tell` is called with, in a thread."""
@@ -147,15 +152,18 @@ class BarePostgres:
         self._puts = f"INSERT INTO {name} SELECT * FROM unnest($1::text[], $2::text[]) {over}"
         self._tell = f"WITH put AS ({self._put} RETURNING v) SELECT pg_notify($3, v) FROM put"
         self._add = (
-            f"INSERT INTO {name} VALUES ($1, '1') ON CONFLICT (k) DO UPDATE "
-            "SET v = (excluded.v::int + 1)::text RETURNING v"
+            f"INSERT INTO {name} AS b VALUES ($1, '1') ON CONFLICT (k) DO UPDATE "
+            "SET v = (b.v::int + 1)::text RETURNING v"
         )
 
     def _run(self, method: str, *arguments: Any) -> Any:
         return self._loop.run(getattr(self._connection, method)(*arguments))
 
     def __getitem__(self, key: str) -> Any:
-        return orjson.loads(self._run("fetchval", f"SELECT v FROM {self._table} WHERE k = $1", key))
+        value = self._run("fetchval", f"SELECT v FROM {self._table} WHERE k = $1", key)
+        if value is None:
+            raise KeyError(key)
+        return orjson.loads(value)
 
     def __setitem__(self, key: str, value: Any) -> None:
         self._run("execute", self._put, key, orjson.dumps(value).decode())
@@ -172,7 +180,7 @@ class BarePostgres:
 
     def increment(self, key: str) -> int:
         """Add one, in the server."""
-        return int(self._run("fetchval", self._add, f"counter/{key}"))
+        return int(self._run("fetchval", self._add, key))
 
     def subscribe(self, told: Told, *, key: str) -> None:
         """Have `told` called with what `tell` is called with, in the loop's thread."""

@@ -185,7 +185,7 @@ def main(name: str, where: str, answers: IO[str]) -> None:
 
 def _told(error: BaseException) -> str:
     if isinstance(error, Unable):
-        return ""
+        return str(error)
     return f"{type(error).__name__}: {error}".partition("\n")[0][:200]
 
 

@@ -29,7 +29,7 @@ class Here(NamedTuple):
 
 
 class Unable(Exception):
-    """The competitor has nothing of that kind."""
+    """The competitor has nothing of that kind, or does it wrong: then the message says how."""
 
 
 Round = Callable[[float], list[float]]

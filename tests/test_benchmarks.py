@@ -71,7 +71,7 @@ def test_what_a_competitor_cannot_do_is_told(tmp_path: Path) -> None:
     )
     series = measured.series["redis-json-dict"]
     assert not series.rounds
-    assert series.error.startswith("Refused: loses increments: ")
+    assert series.error.startswith("loses increments: ")
     assert series.error in (tmp_path / "results.md").read_text()
 
 

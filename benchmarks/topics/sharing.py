@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.cases import Case, Topic
 from benchmarks.competitors import Competitor
-from benchmarks.works import COUNT, Here, Round, each, timed
+from benchmarks.works import COUNT, Here, Round, Unable, each, timed
 
 SEVERAL = 4
 COUNTER = "counter"
@@ -87,7 +87,7 @@ def increment(md: Any) -> Callable[[int], Any]:
 @contextmanager
 def increment_in_processes(here: Here) -> Iterator[Round]:
     """Add one to the same counter, four processes at once, and count what is lost."""
-    from benchmarks.worker import Player, Refused
+    from benchmarks.worker import Player
 
     others = []
     try:
@@ -96,23 +96,24 @@ def increment_in_processes(here: Here) -> Iterator[Round]:
             others[-1].begin(increment, here.keys)
         done = lost = 0
 
-        def total() -> int:
+        def counted() -> int:
             if hasattr(here.md, "sync"):
                 here.md.sync()
-            if here.competitor.bare:
-                return int(here.md.increment(COUNTER)) - 1
-            return int(here.md[COUNTER])
+            try:
+                return int(here.md[COUNTER])
+            except KeyError:
+                return 0
 
         def round_(seconds: float) -> list[float]:
             nonlocal done, lost
-            before = total() + (1 if here.competitor.bare else 0)
+            before = counted()
             for other in others:
                 other.send("round", seconds)
             took = [each for other in others for each in other.result()]
             done += len(took)
-            lost += before + len(took) - total()
+            lost += before + len(took) - counted()
             if lost:
-                raise Refused(f"loses increments: {lost:,} of {done:,}")
+                raise Unable(f"loses increments: {lost:,} of {done:,}")
             return took
 
         yield round_

@@ -94,11 +94,11 @@ def _imported(competitor: Competitor) -> bool:
 
 
 def _opened(competitor: Competitor) -> bool:
-    return not competitor.bare and competitor.name not in ("dict", "kv_dict memory")
+    return competitor.shared and not competitor.bare  # there are two at the same time
 
 
 def _holds(competitor: Competitor) -> bool:
-    return competitor.name in ("dict", "PersistentDict") or competitor.replica
+    return competitor.name == "dict" or competitor.replica
 
 
 STARTING = Topic(
