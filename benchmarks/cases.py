@@ -29,7 +29,7 @@ class Case:
     who : callable
         Who takes part.
     unit : str
-        In the tables: ``"us"``, ``"ms"``, ``"B"`` or ``"round trips"``.
+        In the tables; one of `benchmarks.report.UNITS`.
     writes : bool
         Whether a replica asks the store too.
     over : str

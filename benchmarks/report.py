@@ -16,8 +16,15 @@ from benchmarks.results import Estimate, Measured, Results, Series, estimate
 from benchmarks.targets import TARGETS
 from benchmarks.topics import TOPICS
 
-SCALES = {"us": 1e6, "ms": 1e3, "B": 1, "round trips": 1}
-NAMES = {"us": "microseconds", "ms": "milliseconds", "B": "bytes", "round trips": "round trips"}
+UNITS = {
+    "us": (1e6, "microseconds"),
+    "ms": (1e3, "milliseconds"),
+    "B": (1, "bytes"),
+    "MB": (1e-6, "megabytes"),
+    "%": (100, "percent of a processor"),
+    "round trips": (1, "round trips"),
+}
+"""By what to multiply, and how to say it."""
 PACKAGES = ("redis", "asyncpg", "nats-py", "redis-json-dict", "bluesky")
 GROWING = ("md[key], a number", "md[key] = v", "held[part] = v", "dict(md)", "len(md)")
 KNEE = 1.5
@@ -70,7 +77,7 @@ def _table(cases: list[Measured]) -> Iterator[str]:
     unit = cases[0].unit
     yield f"### `{cases[0].name}`"
     yield ""
-    yield f"| {NAMES[unit]} | " + " | ".join(f"{case.keys:,} keys" for case in cases) + " |"
+    yield f"| {UNITS[unit][1]} | " + " | ".join(f"{case.keys:,} keys" for case in cases) + " |"
     yield "|---" * (len(cases) + 1) + "|"
     for name in dict.fromkeys(name for case in cases for name in case.series):
         yield f"| {name} | " + " | ".join(_cell(case, name) for case in cases) + " |"
@@ -80,7 +87,7 @@ def _cell(case: Measured, name: str) -> str:
     series = case.series.get(name, Series())
     if not series.rounds:
         return series.error.replace("|", "/")
-    scale = SCALES[case.unit]
+    scale, _ = UNITS[case.unit]
     text = number(series.median * scale)
     if not math.isnan(series.p99):
         text += f" / {number(series.p99 * scale)}"

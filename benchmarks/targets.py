@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks.competitors import BARE
 from benchmarks.results import Estimate, Results, estimate
+from benchmarks.topics.showing import CHANGING, MANY, RATE
 
 SERVERS = ("redis", "postgres", "nats")
 STORES = REPLICAS = ("sqlite", *SERVERS)
@@ -81,6 +82,19 @@ def figure(topic: str, case: str, keys: int, name: str, scale: float) -> Find:
         if measured is None or name not in measured.series:
             return None
         return estimate([one * scale for one in measured.series[name].rounds.values()])
+
+    return find
+
+
+def tail(topic: str, case: str, keys: int, name: str, scale: float) -> Find:
+    """Return what finds the 99th percentile of all calls, in a unit of ``1 / scale``."""
+
+    def find(results: Results) -> Estimate | None:
+        measured = results.find(topic, case, keys)
+        if measured is None or name not in measured.series:
+            return None
+        late = measured.series[name].p99 * scale
+        return Estimate(late, late, late)
 
     return find
 
@@ -177,6 +191,17 @@ def _beginning() -> Iterator[Target]:
         yield Target(group, f"{name}: open and read, 100 keys", opened, 15, unit="ms")
 
 
+def _showing() -> Iterator[Target]:
+    group = "6 dashboard"
+    for store in REPLICAS:
+        name = f"kv_dict {store} replica"
+        late = tail("showing", f"to {MANY} browsers", CHANGING, name, 1e3)
+        text = f"{store}: to {MANY} browsers at {RATE} changes a second, 99th percentile"
+        yield Target(group, text, late, 150, unit="ms")
+        used = figure("showing", f"processor, {MANY} browsers", CHANGING, name, 100)
+        yield Target(group, f"{store}: of one processor, meanwhile", used, 100, unit="%")
+
+
 def _growth() -> Iterator[Target]:
     group = "7 growth"
     for name in PERSISTENT:
@@ -192,5 +217,6 @@ def _growth() -> Iterator[Target]:
         yield Target(group, f"{store}: memory of a key, with its value", size, 1_500, unit="B")
 
 
-# 6, the fan-out of the dashboard, has no topic yet.
-TARGETS = (*_replicas(), *_reads(), *_writes(), *_changes(), *_beginning(), *_growth())
+TARGETS = (
+    *_replicas(), *_reads(), *_writes(), *_changes(), *_beginning(), *_showing(), *_growth(),
+)  # fmt: skip

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import Case, Topic
@@ -37,6 +39,58 @@ def importing(here: Here) -> Iterator[Round]:
 
     run(here.competitor.imports)
     yield round_
+
+
+COLLECTION = Path(__file__).parents[2] / "profile_collection"
+CLI = ("-c", "from kv_dict.cli import main; main()")
+IPYTHON = ("-m", "IPython", "--no-banner", "--colors=nocolor")
+
+
+def _program(here: Here, bare: Sequence[str], ours: Sequence[str]) -> Iterator[Round]:
+    """Measure a command of Python until it ended: `bare` is the row of `dict`."""
+    home = Path(here.where.folder)
+    shutil.copytree(COLLECTION, home / "collection", dirs_exist_ok=True)
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("KV_DICT_", "XDG_"))}
+    environment = kept | {"HOME": str(home), "IPYTHONDIR": str(home / "ipython")}
+
+    def round_(seconds: float) -> list[float]:
+        began = time.perf_counter()
+        subprocess.run(
+            [sys.executable, *(bare if here.competitor.name == "dict" else ours)],
+            check=True,
+            cwd=home,
+            env=environment,
+            capture_output=True,
+        )
+        return [time.perf_counter() - began]
+
+    round_(0)  # makes what is kept: compiled files, matplotlib's list of fonts
+    yield round_
+
+
+@contextmanager
+def version(here: Here) -> Iterator[Round]:
+    """Until `kv-dict --version` ended, beside a Python that does nothing."""
+    yield from _program(here, ("-c", ""), (*CLI, "--version"))
+
+
+@contextmanager
+def usage(here: Here) -> Iterator[Round]:
+    """Until `kv-dict --help` ended, beside a Python that does nothing."""
+    yield from _program(here, ("-c", ""), (*CLI, "--help"))
+
+
+@contextmanager
+def ipython(here: Here) -> Iterator[Round]:
+    """Until an IPython with the extension had its prompt, beside one without."""
+    yield from _program(here, (*IPYTHON, "-c", "1"), (*IPYTHON, "--ext=kv_dict", "-c", "1"))
+
+
+@contextmanager
+def collection(here: Here) -> Iterator[Round]:
+    """Until the profile collection had its prompt, beside importing what it needs anyway."""
+    needed = ("-c", "import bluesky, ophyd, ophyd_async.sim")
+    yield from _program(here, needed, (*IPYTHON, "--profile-dir=collection", "-c", "1"))
 
 
 @contextmanager
@@ -93,6 +147,10 @@ def _imported(competitor: Competitor) -> bool:
     return bool(competitor.imports)
 
 
+def _started(competitor: Competitor) -> bool:
+    return competitor.name in ("dict", "kv_dict memory")
+
+
 def _opened(competitor: Competitor) -> bool:
     return competitor.shared and not competitor.bare  # there are two at the same time
 
@@ -105,11 +163,16 @@ STARTING = Topic(
     "starting",
     "Beginning, and memory",
     "Importing is in a new interpreter, less what that takes by itself, which is the row of "
-    "`dict`. Opening is in a process that has done so before, with the first value read. Memory is "
-    "what Python allocates for a second mapping of the same items, for each key, its value "
-    "included.",
+    "`dict`. Programs are started anew too; there `dict` is Python, IPython, or the packages that "
+    "the profile collection needs. Opening is in a process that has done so before, with the first "
+    "value read. Memory is what Python allocates for a second mapping of the same items, for each "
+    "key, its value included.",
     lambda sizes: [
         Case("import", importing, 10, _imported, "ms"),
+        Case("kv-dict --version", version, 10, _started, "ms", over="dict"),
+        Case("kv-dict --help", usage, 10, _started, "ms", over="dict"),
+        Case("ipython --ext=kv_dict", ipython, 10, _started, "ms", over="dict"),
+        Case("the profile collection", collection, 10, _started, "ms", over="dict"),
         *(Case("open and read", opening, keys, _opened, "ms") for keys in (100, 1_000, 10_000)),
         *(Case("memory of a key", memory, keys, _holds, "B") for keys in (1_000, 10_000)),
     ],
