@@ -10,30 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+from benchmarks.where import Where
 
 UPSTREAM = "kv-dict==0.1.7"
-
-
-class Where(NamedTuple):
-    """Where a competitor keeps its items.
-
-    Attributes
-    ----------
-    folder : str
-        A folder of its own, which exists.
-    scope : str
-        An entry point or prefix of its own.
-    url : str
-        Of the server that it needs, as `kv_dict.open_mapping` takes it.
-    port : int
-        Of that server, on 127.0.0.1.
-    """
-
-    folder: str
-    scope: str
-    url: str = ""
-    port: int = 0
 
 
 @dataclass(frozen=True)

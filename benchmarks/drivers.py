@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from benchmarks.competitors import Where
+from benchmarks.where import Where
 
 Told = Callable[[Any], object]
 

@@ -17,7 +17,8 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from benchmarks.competitors import COMPETITORS, Competitor, Where
+from benchmarks.competitors import COMPETITORS, Competitor
+from benchmarks.where import Where
 from benchmarks.works import Here, Unable, Work, items
 
 ROOT = Path(__file__).parents[1]

@@ -10,7 +10,8 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
 from typing import Any, NamedTuple
 
-from benchmarks.competitors import Competitor, Where
+from benchmarks.competitors import Competitor
+from benchmarks.where import Where
 
 MOST = 500
 """Calls of one round: enough for a median, and the 99th percentile is of all rounds."""

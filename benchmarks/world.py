@@ -14,7 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from benchmarks.competitors import Competitor, Where
+from benchmarks.competitors import Competitor
+from benchmarks.where import Where
 from benchmarks.worker import Player, Refused
 from kv_dict import RemoteKVMapping
 from kv_dict.backends import open_backend
