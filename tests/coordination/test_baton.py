@@ -145,7 +145,13 @@ def test_mistakes_are_told(md: RemoteKVMapping, caplog: Any) -> None:
     with RemoteKVMapping(md.backend, "ep1@baton") as stored, Baton(md) as baton:
         for bad in (3, "mine", [], {"token": 1}, {"token": 1, "claim": "x", "holder": None}):
             stored["baton"] = bad
-            for call in (baton.acquire, baton.read, lambda: baton.steal("it is broken")):
+            calls = (
+                baton.acquire,
+                lambda: baton.acquire(wait=3600),  # in vain, so it is not waited
+                baton.read,
+                lambda: baton.steal("it is broken"),
+            )
+            for call in calls:
                 with pytest.raises(DecodeError, match=r"'baton'\] holds .* not the record of a"):
                     call()
             assert stored["baton"] == bad
@@ -237,6 +243,56 @@ def test_the_lease_counts_from_before_asking(md: RemoteKVMapping) -> None:
         assert other.token == 2
         with pytest.raises(NotHolder):
             holder.renew()
+
+
+def test_who_was_stopped_behind_the_answer_asks_again(md: RemoteKVMapping) -> None:
+    """What the store said before half a minute of sleep is no reason to act after it."""
+    now = [100.0]
+    asleep: list[Any] = []
+
+    class Slow(RemoteKVMapping):
+        def transform(self, *arguments: Any) -> Any:
+            answer = super().transform(*arguments)
+            for meanwhile in asleep:
+                meanwhile()
+            return answer
+
+    def others_wait() -> None:
+        other.attempt()
+        now[0] += 12
+        other.attempt()
+
+    with (
+        Slow(md.backend, "ep1@baton") as slow,
+        RemoteKVMapping(md.backend, "ep1@baton") as quick,
+        Baton(md) as baton,
+    ):
+        baton._lease = Lease(slow, "baton", 10, clock=lambda: now[0])
+        other = Lease(quick, "baton", 10, clock=lambda: now[0])
+        assert baton._lease.attempt() is None
+        asleep.append(lambda: now.__setitem__(0, now[0] + 12))
+        with pytest.raises(NotHolder, match=r"longer than the lease .* try again"):
+            baton.check()
+        asleep.append(asleep.clear)  # the second answer comes in time
+        assert baton.check() == 1  # nobody has taken it
+        asleep.append(others_wait)
+        with pytest.raises(NotHolder):
+            baton.check()
+        assert other.token == 2
+
+
+def test_a_store_that_lost_everything_makes_no_other_session_look_gone(md: RemoteKVMapping) -> None:
+    now = [100.0]
+    items = RemoteKVMapping(md.backend, "ep1@baton")
+    first, second, waiting = (Lease(items, "baton", 10, clock=lambda: now[0]) for _ in range(3))
+    with items:
+        assert first.attempt() is None
+        assert waiting.attempt() is not None
+        items.clear()
+        now[0] += 100
+        assert second.attempt() is None  # token 1, not renewed yet: as `first` was
+        assert waiting.attempt() is not None
+        assert second.held
 
 
 def test_who_this_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,16 @@ from kv_dict.coordination.lease import MARGIN, Lease
 from kv_dict.coordination.pulse import check_seconds
 from kv_dict.coordination.record import BatonRecord, Handover, Request
 from kv_dict.coordination.session import Session
-from kv_dict.errors import ClosedError, ConfigurationError, KVDictError, NotHolder, Unavailable
-from kv_dict.mapping import RemoteKVMapping
+from kv_dict.errors import (
+    ClosedError,
+    ConfigurationError,
+    ConflictError,
+    KVDictError,
+    NotHolder,
+    OutcomeUnknown,
+    Unavailable,
+)
+from kv_dict.mapping import LayeredMapping, RemoteKVMapping
 
 __all__ = ["Baton"]
 
@@ -38,7 +46,7 @@ class Baton(Closing):
 
     Parameters
     ----------
-    md : RemoteKVMapping
+    md : RemoteKVMapping or LayeredMapping
         The metadata that is shared; batons are kept beside it, in ``<entry point>@baton``.
     name : str
         Which baton, if there are several.
@@ -65,7 +73,7 @@ class Baton(Closing):
 
     def __init__(
         self,
-        md: RemoteKVMapping,
+        md: RemoteKVMapping | LayeredMapping,
         name: str = "baton",
         *,
         lease: float = 30.0,
@@ -149,6 +157,8 @@ class Baton(Closing):
             Another session has it; the message says who.
         Unavailable, OutcomeUnknown
             The store was away all the time.
+        DecodeError
+            What is stored there is no baton; not waited for.
         """
         deadline = time.monotonic() + wait
         while True:
@@ -156,9 +166,7 @@ class Baton(Closing):
             problem: KVDictError
             try:
                 record = self._lease.attempt()
-            except (ClosedError, ConfigurationError):
-                raise
-            except KVDictError as error:
+            except (Unavailable, OutcomeUnknown, ConflictError) as error:  # it may pass
                 problem = error
             else:
                 if record is None:
@@ -205,6 +213,8 @@ class Baton(Closing):
         self._check_open()
         try:
             self._renew()
+            if not self.held:  # stopped for a lease since it asked: it may not be true any more
+                self._renew()
         except (NotHolder, ClosedError):
             raise
         except KVDictError as error:
@@ -216,6 +226,11 @@ class Baton(Closing):
         token = self.token
         if token is None:  # released by another thread meanwhile
             raise NotHolder(self._why_not())
+        if not self.held:
+            raise NotHolder(
+                f"the store took longer than the lease of the baton ({self.lease:g} s) to answer, "
+                "so another session may have taken it meanwhile; try again"
+            )
         return token
 
     def release(self) -> None:

@@ -119,7 +119,8 @@ class Lease:
 
     def still(self, record: BatonRecord) -> float:
         """Return for how many seconds a record that was just read has not been renewed."""
-        return self._pulse.see((record.token, record.renewals), self._clock())
+        # With the claim: a store that lost everything counts from 1 again, for somebody else.
+        return self._pulse.see((record.claim, record.token, record.renewals), self._clock())
 
     def attempt(self) -> BatonRecord | None:
         """Take it, if it is free or its holder gone; None, or the record of who has it."""

@@ -16,7 +16,7 @@ from kv_dict.coordination.beside import open_beside
 from kv_dict.coordination.pulse import Pulse, check_seconds, elapsed
 from kv_dict.coordination.session import Session
 from kv_dict.errors import ClosedError, KVDictError
-from kv_dict.mapping import RemoteKVMapping
+from kv_dict.mapping import LayeredMapping, RemoteKVMapping
 
 __all__ = ["Presence", "Present"]
 
@@ -64,7 +64,7 @@ class Presence(Closing):
 
     Parameters
     ----------
-    md : RemoteKVMapping
+    md : RemoteKVMapping or LayeredMapping
         The metadata that is shared; sessions are kept beside it, in ``<entry point>@presence``.
     every : float
         Seconds between two signs of life.
@@ -86,7 +86,7 @@ class Presence(Closing):
 
     def __init__(
         self,
-        md: RemoteKVMapping,
+        md: RemoteKVMapping | LayeredMapping,
         *,
         every: float = 5.0,
         announce: bool = True,

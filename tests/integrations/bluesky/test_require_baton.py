@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,10 @@ from kv_dict.integrations.bluesky import RunStatus, read_status, require_baton
 pytestmark = pytest.mark.beamline
 
 
-def test_without_it_nothing_happens(make_engine: Any, shared: RemoteKVMapping) -> None:
+@pytest.mark.parametrize("shown_first", [False, True])
+def test_without_it_nothing_happens(
+    make_engine: Any, shared: RemoteKVMapping, shown_first: bool
+) -> None:
     RE = make_engine(shared)
     began: list[str] = []
 
@@ -36,9 +40,13 @@ def test_without_it_nothing_happens(make_engine: Any, shared: RemoteKVMapping) -
     with (
         Baton(shared, program="mine") as mine,
         Baton(shared, program="yours") as yours,
-        RunStatus(RE) as status,
+        ExitStack() as stack,
     ):
+        if shown_first:
+            status = stack.enter_context(RunStatus(RE))
         undo = require_baton(RE, mine)
+        if not shown_first:
+            status = stack.enter_context(RunStatus(RE))
         with pytest.raises(NotHolder, match="the plan 'plan' did not begin: nobody holds the"):
             RE(plan())
         with pytest.raises(NotHolder, match="the plan 'sleep' did not begin"):

@@ -19,6 +19,7 @@ from kv_dict import (
     ConfigurationError,
     DecodeError,
     InMemoryAsyncBackend,
+    LayeredMapping,
     RemoteKVMapping,
     open_mapping,
 )
@@ -588,3 +589,14 @@ def test_a_session_that_ends_and_one_that_is_killed(
                 assert session.returncode == 0
                 assert said == ""
                 assert (read_status(md).state, read_status(md).stale) == ("ended", False)
+
+
+def test_of_layers(shared: RemoteKVMapping, make_engine: Any) -> None:
+    """It is beside the lower one, which stays, and is read by either."""
+    with (
+        LayeredMapping.on(shared, "p1") as md,
+        RunStatus(make_engine(md), program="test") as status,
+    ):
+        assert status.flush()
+        md.switch("p2")
+        assert read_status(md) == read_status(shared) is not None

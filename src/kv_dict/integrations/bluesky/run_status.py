@@ -16,7 +16,7 @@ from kv_dict.coordination import Pulse, Session
 from kv_dict.coordination.beside import open_beside
 from kv_dict.coordination.pulse import check_seconds
 from kv_dict.errors import ClosedError, ConfigurationError, DecodeError, KVDictError
-from kv_dict.integrations.bluesky.plans import name_of
+from kv_dict.integrations.bluesky.plans import discard, name_of
 from kv_dict.integrations.bluesky.progress import Progress
 from kv_dict.integrations.bluesky.status import ENDED, ITEM, MISSED, Status
 from kv_dict.mapping import LayeredMapping, RemoteKVMapping
@@ -49,7 +49,7 @@ class RunStatus(Closing):
     ----------
     RE : bluesky.RunEngine
         The RunEngine. A `state_hook` that it has goes on being called.
-    md : RemoteKVMapping, optional
+    md : RemoteKVMapping or LayeredMapping, optional
         Beside what to show it; the RunEngine's own metadata if not given.
     name : str
         The item to write, for a second RunEngine that is to be shown beside the first.
@@ -82,7 +82,7 @@ class RunStatus(Closing):
     def __init__(
         self,
         RE: RunEngine,  # noqa: N803 - what everybody calls it
-        md: RemoteKVMapping | None = None,
+        md: RemoteKVMapping | LayeredMapping | None = None,
         *,
         name: str = ITEM,
         every: float = 0.2,
@@ -273,7 +273,7 @@ class _Watched(Generator[Any, Any, Any]):
         ended: Callable[[BaseException | None], None],
     ) -> None:
         self._plan = plan
-        self._name = name_of(plan)
+        self.__name__ = name_of(plan)  # for those who are handed this plan next
         self._began = began
         self._ended = ended
         self._open: bool | None = None  # not begun yet
@@ -299,13 +299,16 @@ class _Watched(Generator[Any, Any, Any]):
             raise
 
     def close(self) -> None:
+        if self._open is None:
+            discard(self._plan)
+            return
         self._plan.close()
         if self._open:
             self._end(GeneratorExit())
 
     def _begin(self) -> None:
         self._open = True
-        self._began(self._name)
+        self._began(self.__name__)
 
     def _end(self, error: BaseException) -> None:
         if self._open:

@@ -12,7 +12,7 @@ from kv_dict.backend import Backend
 from kv_dict.coordination import Pulse
 from kv_dict.coordination.beside import open_beside
 from kv_dict.errors import DecodeError
-from kv_dict.mapping import RemoteKVMapping
+from kv_dict.mapping import LayeredMapping, RemoteKVMapping
 
 __all__ = ["ENDED", "ITEM", "Status", "read_status"]
 
@@ -180,12 +180,14 @@ _pulses: WeakKeyDictionary[Backend, dict[tuple[str, str], Pulse]] = WeakKeyDicti
 _lock = threading.Lock()
 
 
-def read_status(md: RemoteKVMapping, name: str = ITEM, *, timeout: float = 1.0) -> Status | None:
+def read_status(
+    md: RemoteKVMapping | LayeredMapping, name: str = ITEM, *, timeout: float = 1.0
+) -> Status | None:
     """Return what is shown of the RunEngine that uses this metadata; None if none ever did.
 
     Parameters
     ----------
-    md : RemoteKVMapping
+    md : RemoteKVMapping or LayeredMapping
         The metadata that is shared.
     name : str
         Which RunEngine, where several are shown.
@@ -212,12 +214,12 @@ def read_status(md: RemoteKVMapping, name: str = ITEM, *, timeout: float = 1.0) 
     """
     with open_beside(md, "status", timeout=timeout) as items:
         item = items.get(name)
-        where = items.entry_point
+        backend, where = items.backend, items.entry_point
     if item is None:
         return None
     status = Status.from_item(item)
     with _lock:
-        pulses = _pulses.setdefault(md.backend, {})
+        pulses = _pulses.setdefault(backend, {})
         pulse = pulses.setdefault((where, name), Pulse())
         still = pulse.see((status.session, status.renewals))
         moved = pulse.moved
