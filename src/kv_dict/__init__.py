@@ -22,6 +22,7 @@ from kv_dict.errors import (
     OutcomeUnknown,
     ProtectedError,
     ReentryError,
+    RunOpenError,
     Unavailable,
     Unsupported,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "RedisBackend",
     "ReentryError",
     "RemoteKVMapping",
+    "RunOpenError",
     "SQLiteBackend",
     "Unavailable",
     "Unsupported",

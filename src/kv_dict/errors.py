@@ -11,6 +11,7 @@
     ├── CheckError           (a ValueError) a value that could be stored, and that a check refuses
     ├── DecodeError          (a ValueError) what is stored cannot be read as a value
     ├── NotHolder            the baton is in another session's hands, or in nobody's
+    ├── RunOpenError         a run is open, and would go on with another proposal's metadata
     ├── Unsupported          the backend cannot do this, and says so instead of pretending
     ├── ClosedError          used after ``close()``
     ├── ConfigurationError   (a ValueError) a URL, an option or a file that cannot work
@@ -41,6 +42,7 @@ __all__ = [
     "OutcomeUnknown",
     "ProtectedError",
     "ReentryError",
+    "RunOpenError",
     "Unavailable",
     "Unsupported",
 ]
@@ -121,6 +123,10 @@ class DecodeError(KVDictError, ValueError):
 
 class NotHolder(KVDictError):
     """The baton is in another session's hands, or in nobody's; the message says whose."""
+
+
+class RunOpenError(KVDictError):
+    """A run is open, and would go on with the metadata of another proposal; nothing was done."""
 
 
 class Unsupported(KVDictError):

@@ -328,3 +328,24 @@ def test_all_stays_as_it_was_if_the_store_is_away(reads: str) -> None:
         assert backend.closed is False
         md.switch("ep2")
         assert md == {}
+
+
+def test_who_has_a_say(md: RemoteKVMapping, second: RemoteKVMapping) -> None:
+    md["sample"] = "Fe2O3"
+    asked: list[str] = []
+
+    def refuse(entry_point: str) -> None:
+        asked.append(entry_point)
+        raise PermissionError("not now")
+
+    undo = md.before_switch(refuse)
+    md.before_switch(asked.append)
+    for change in (md.switch, md.check_switch):
+        with pytest.raises(PermissionError, match="not now"):
+            change("ep2")
+    assert (md.entry_point, dict(md), asked) == ("ep1", {"sample": "Fe2O3"}, ["ep2", "ep2"])
+    md.switch("ep1")  # no switch, so nobody is asked
+    undo()
+    undo()
+    md.switch("ep2")
+    assert (md["sample"], asked) == ("CeO2", ["ep2"] * 3)

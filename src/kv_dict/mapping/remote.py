@@ -140,6 +140,7 @@ class RemoteKVMapping(Showing, Following, Guarded, Protecting, Switching, Readin
             check,
         )
         self._switches = Turn()
+        self._switch_checks = []
         self._scope = self._open(backend, KeySpace(entry_point, sep), float(timeout))
         self._source = Source(self._scope)
         self._subscriptions = Subscriptions((self._source,))

@@ -24,6 +24,7 @@ class Switching:
     _source: Source
     _subscriptions: Subscriptions
     _switches: Turn
+    _switch_checks: list[Callable[[str], object]]
 
     _open: Callable[[Backend, KeySpace, float], Scope]
 
@@ -43,6 +44,8 @@ class Switching:
         Unavailable
             The store cannot be reached, or has not taken in time the writes that wait for it. All
             is as it was, as after any other error.
+        RunOpenError
+            A run is open, where `stay_during_runs` or a `BeamlineSession` looks after that.
 
         Notes
         -----
@@ -65,6 +68,44 @@ class Switching:
 
         self._switches.take(lambda left: self._switch(entry_point, left), timeout, busy)
 
+    def before_switch(self, check: Callable[[str], object]) -> Callable[[], None]:
+        """Have a function decide whether this mapping may be switched.
+
+        Parameters
+        ----------
+        check : callable
+            Called with the entry point before each switch, in the thread that switches. What it
+            raises is what `switch` raises, and all is as it was.
+
+        Returns
+        -------
+        callable
+            Call it to have the function asked no more.
+
+        Examples
+        --------
+        >>> def not_now(entry_point):
+        ...     raise RuntimeError(f"not to {entry_point!r}: the shutter is open")
+        >>> undo = md.before_switch(not_now)
+        >>> md.switch("proposal-319")
+        Traceback (most recent call last):
+            ...
+        RuntimeError: not to 'proposal-319': the shutter is open
+        >>> undo()
+        """
+        self._switch_checks.append(check)
+
+        def undo() -> None:
+            if check in self._switch_checks:
+                self._switch_checks.remove(check)
+
+        return undo
+
+    def check_switch(self, entry_point: str) -> None:
+        """Raise what those who were given to `before_switch` say against a switch."""
+        for check in tuple(self._switch_checks):
+            check(entry_point)
+
     def _switch(self, entry_point: str, timeout: float) -> None:
         deadline = time.monotonic() + timeout
         old = self._scope
@@ -72,6 +113,7 @@ class Switching:
         space = KeySpace(entry_point, old.space.sep)
         if space.prefix == old.space.prefix:
             return
+        self.check_switch(entry_point)
         new = self._open(old.backend, space, old.timeout)
         try:
             new.ping()

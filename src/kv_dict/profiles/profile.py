@@ -70,7 +70,7 @@ class Profile:
     check : {"none", "bluesky"}
         What refuses values when they are written.
     require_baton : bool
-        Whether a startup file should let only the holder of the baton run plans.
+        Whether only the holder of the baton may run plans; `BeamlineSession` obeys it.
     settings : tuple of Setting
         All of it, with where it comes from.
     """

@@ -110,12 +110,16 @@ def start_experiment(
     ------
     TypeError, ValueError
         An argument cannot be used; nothing was done.
+    RunOpenError
+        A run is open, where `stay_during_runs` or a `BeamlineSession` looks after that; nothing
+        was done.
     Unavailable, OutcomeUnknown
         As for any write.
 
     Notes
     -----
-    Call it between runs. All is one commit: no run can begin with half of it.
+    Call it between runs, or in a plan between two. All is one commit: no run can begin with half
+    of it.
 
     Examples
     --------
@@ -151,6 +155,8 @@ def start_experiment(
     missing = tuple(rule for rule in rules if not _is_pattern(rule) and rule not in md)
     missing = tuple(rule for rule in missing if rule not in ALWAYS_CARRIED)
     here = layer.entry_point
+    if not dry_run:
+        layer.check_switch(here if entry_point is None else entry_point)
     if entry_point is None or entry_point == here:
         if not dry_run:
             with md.unlocked(*fields):  # this is meant

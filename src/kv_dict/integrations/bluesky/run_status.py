@@ -24,7 +24,7 @@ from kv_dict.mapping import LayeredMapping, RemoteKVMapping
 if TYPE_CHECKING:  # readers of a status, in this package too, need no bluesky
     from bluesky import RunEngine
 
-__all__ = ["RunStatus"]
+__all__ = ["RunStatus", "metadata_of"]
 
 _log = logging.getLogger("kv_dict")
 
@@ -97,7 +97,7 @@ class RunStatus(Closing):
         self._uid = uuid.uuid4().hex
         self._progress = Progress(str(RE.state))
         self._items = open_beside(
-            _metadata(RE.md if md is None else md), "status", timeout=_TIMEOUT
+            metadata_of(RE.md if md is None else md), "status", timeout=_TIMEOUT
         )
         self._other = Pulse()
         self._renewals = 0
@@ -252,7 +252,9 @@ class RunStatus(Closing):
         still = self._other.see((shown.session, shown.renewals))
         if still > MISSED * shown.renewed_every:
             return True
-        return mine.state not in _AT_REST and (begun or shown.state in _AT_REST)
+        if shown.state in _AT_REST:  # a plan that is over already was the last one all the same
+            return begun or mine.state not in _AT_REST
+        return begun and mine.state not in _AT_REST
 
 
 class _Occupied(Exception):
@@ -331,7 +333,8 @@ def _verdict(error: BaseException | None) -> tuple[str, BaseException | None]:
     return "fail", error
 
 
-def _metadata(found: Any) -> RemoteKVMapping | LayeredMapping:
+def metadata_of(found: Any) -> RemoteKVMapping | LayeredMapping:
+    """Return what a RunEngine has as metadata; ConfigurationError if nobody else can see it."""
     if not isinstance(found, RemoteKVMapping | LayeredMapping):
         raise ConfigurationError(
             f"RE.md is a {type(found).__name__}, which other programs cannot see: "
