@@ -423,6 +423,11 @@ def test_a_profile(run: Run, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyP
     refused = run("--profile", "xas", "set", "a=1", "beamline_id=XAS", status=1).stderr
     assert "--unlock" in refused
     run("--profile", "xas", "set", "a=1", "beamline_id=XAS", "--unlock")
+    refused = run("--profile", "xas", "set", "sample=[1]", status=1).stderr
+    assert "bluesky wants a string or a dict; nothing was written; --unlock writes it" in refused
+    run("--profile", "xas", "import", "-", stdin='{"a": 2, "b.c": 1}', status=1)
+    run("--profile", "xas", "set", "--unlock", "sample=[1]")
+    assert "(was [1])" in run("--profile", "xas", "del", "sample").stdout
     run("--profile", "xas", "del", "beamline_id", status=1)
     run("--profile", "xas", "import", "--replace", "-", stdin="{}", status=1)
     assert run("--profile", "xas", "ls", "--keys").stdout == "a\nbeamline_id\n"

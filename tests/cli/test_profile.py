@@ -73,7 +73,7 @@ def test_show(env: dict[str, str]) -> None:
         ["timeout", "2.0", "environment KV_DICT_TIMEOUT"],
         ["on_outage", "fail", "default"],
         ["protected", "none", "default"],
-        ["check", "none", "default"],
+        ["check", "bluesky", "default"],
         ["require_baton", "false", "default"],
         ["defaults.sample", "{'name': 'none'}", f"{at} [profiles.xas]"],
     ]

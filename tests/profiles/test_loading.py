@@ -14,7 +14,14 @@ from typing import Any
 
 import pytest
 
-from kv_dict import CheckError, ConfigurationError, ProtectedError, SQLiteBackend, open_mapping
+from kv_dict import (
+    CheckError,
+    ConfigurationError,
+    ProtectedError,
+    RemoteKVMapping,
+    SQLiteBackend,
+    open_mapping,
+)
 from kv_dict.profiles import Profile, default_path, list_profiles, load_profile
 
 Write = Callable[..., Path]
@@ -267,7 +274,7 @@ def test_separator_of_the_environment(
 def test_flat_keys(write: Write, places: Any, text: str) -> None:
     write(f'[profiles.a]\nurl = "sqlite:a.db"\nentry_point = "xas-"\nseparator = {text}')
     with load_profile("a").open() as md:
-        md["sample"] = 1
+        md["sample"] = "Fe2O3"
         assert (md.sep, md.entry_point) == (None, "xas-")
     with open_mapping("sqlite:a.db", entry_point="xas-sample") as md:
         assert dict(md) == {}
@@ -392,6 +399,42 @@ def test_what_is_opened_is_as_the_profile_says(write: Write) -> None:
             md["scan_id"] = "7"
     with open_mapping("a", entry_point="other", reads="replica") as md:
         assert md.entry_point == "other"
+
+
+def test_what_a_profile_is_for(write: Write, places: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that somebody wrote is for RE.md: what no run could carry is refused, unless it says."""
+    write("""
+        [profiles.xas]
+        url = "sqlite:a.db"
+        [profiles.settings]
+        url = "sqlite:a.db"
+        entry_point = "settings"
+        check = "none"
+        defaults = { sample = [1] }
+        """)
+    for target, check in (
+        ("xas", "bluesky"),
+        ("settings", "none"),
+        ("memory://", "none"),
+        (None, "none"),  # nobody wrote one
+    ):
+        assert load_profile(target).check == check
+    assert load_profile("xas", entry_point="xas-318").check == "bluesky"
+    with open_mapping("xas") as md:
+        with pytest.raises(CheckError, match="bluesky wants a string or a dict"):
+            md["sample"] = ["Fe2O3"]
+        with pytest.raises(CheckError, match=r"no '\.' and no '/'"):
+            md["sample"] = {"a.b": 1}
+        with RemoteKVMapping(md.backend, "settings") as settings:
+            settings["focused"] = {"slits.gap": 0.5}
+    with open_mapping("settings") as md:
+        assert md["sample"] == [1]
+    monkeypatch.setenv("REDIS_HOST", "xas-redis")
+    assert load_profile("nslsii").check == "bluesky"
+    monkeypatch.setenv("KV_DICT_CHECK", "none")
+    assert load_profile("xas").check == "none"
+    monkeypatch.setenv("KV_DICT_CHECK", "bluesky")
+    assert load_profile("memory://").check == "bluesky"
 
 
 def test_it_is_frozen(write: Write) -> None:

@@ -56,6 +56,12 @@ def refusal(target: str | None = "a", **more: Any) -> str:
             "[profiles.a] reads is 'server'",
         ),
         ('check = "blusky"', "check", "'none' or 'bluesky' is expected; did you mean 'bluesky'"),
+        (
+            "defaults = { sample = [1] }",
+            "defaults.sample",
+            "md['sample'] is [1], and bluesky wants a string or a dict (or check = 'none')",
+        ),
+        ('defaults = { "a.b" = 1 }', "defaults.a.b", "no '.' and no '/' in them (or check"),
         ("require_baton = 1", "require_baton", "true or false is expected"),
         ('protected = "beamline_id"', "protected", "a list of keys is expected"),
         ("protected = [1]", "protected", "a list of keys is expected"),

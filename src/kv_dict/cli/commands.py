@@ -16,6 +16,7 @@ import click
 
 from kv_dict.cli.opening import store_options
 from kv_dict.errors import (
+    CheckError,
     ConfigurationError,
     KVDictError,
     OutcomeUnknown,
@@ -89,6 +90,9 @@ class _Group(click.Group):
         except ProtectedError as error:
             names = " and ".join(error.keys)
             _say(f"protected by the profile, and nothing was written: {names}; --unlock means it")
+            sys.exit(1)
+        except CheckError as error:
+            _say(f"{error}; --unlock writes it all the same")
             sys.exit(1)
         except KVDictError as error:
             _say(str(error))

@@ -150,6 +150,7 @@ def _open(target: str | None, entry_point: str | None, timeout: float | None) ->
         reads="replica",
         timeout=profile.timeout,
         protected=profile.protected,
+        check=profile.checked_by,
     )
 
 

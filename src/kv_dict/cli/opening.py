@@ -54,7 +54,7 @@ class Store:
         """Return a mapping, each of whose reads asks the store; nothing is connected yet.
 
         Without the profile's defaults: who only looks writes nothing. `unlock` is for what may
-        change its protected keys too.
+        change its protected keys too, and write values that it refuses.
         """
         from kv_dict.mapping import RemoteKVMapping
 
@@ -65,6 +65,7 @@ class Store:
             found.separator,
             timeout=found.timeout,
             protected=() if unlock else found.protected,
+            check=None if unlock else found.checked_by,
         )
 
 
@@ -119,5 +120,7 @@ _OPTIONS: Final = (
 )
 
 unlock_option: Final = click.option(
-    "--unlock", is_flag=True, help="Change keys that the profile protects, too."
+    "--unlock",
+    is_flag=True,
+    help="Change keys that the profile protects, too, and write values that it refuses.",
 )

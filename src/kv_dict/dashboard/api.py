@@ -23,6 +23,7 @@ from kv_dict.dashboard.encoding import fingerprint, value_json
 from kv_dict.dashboard.events import Events
 from kv_dict.dashboard.source import METADATA, Source
 from kv_dict.errors import (
+    CheckError,
     ClosedError,
     ConflictError,
     DecodeError,
@@ -43,6 +44,7 @@ HISTORY_BYTES: Final = 4 * 1024 * 1024
 _STATUS: Final[dict[type[Exception], int]] = {
     ConflictError: 409,
     ProtectedError: 403,
+    CheckError: 422,
     EncodeError: 422,
     DecodeError: 422,
     Unavailable: 503,

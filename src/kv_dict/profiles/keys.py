@@ -225,7 +225,7 @@ KEYS: Final[dict[str, Key]] = {
         Key("timeout", _seconds, 5.0, from_text=_seconds_of_text),
         Key("on_outage", _one_of("fail", "continue"), "fail"),
         Key("protected", _protected, (), from_text=lambda t: [k.strip() for k in t.split(",")]),
-        Key("check", _one_of("none", *NAMES), "none"),
+        Key("check", _one_of("none", *NAMES), "bluesky"),
         Key("require_baton", _yes_or_no, False, from_text=_yes_or_no_of_text),
         Key("defaults.*", _storable, from_text=None),
     )

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
+from kv_dict.checks import checker
 from kv_dict.errors import ConfigurationError
 from kv_dict.profiles.address import backend_of, exact_url
 from kv_dict.profiles.environment import overrides, selected
@@ -25,6 +26,8 @@ DEFAULT_ENTRY_POINT: Final[str] = KEYS["entry_point"].default
 BUILT_IN: Final = ("default", *FACILITIES)
 _OF_URL: Final = "(url)"
 _DEFAULT: Final = Origin("default")
+_FOR_ANYTHING: Final = {"check": Given("none", _DEFAULT)}
+"""Of a store that no profile describes: one that somebody wrote is for the RE.md of a beamline."""
 
 
 def load_profile(
@@ -82,7 +85,8 @@ def load_profile(
         nearer = _without_address(nearer)
     if target and ":" in target:
         given = {"url": Given(target, Origin("argument")), "reads": Given("server", _DEFAULT)}
-        return _profile(_OF_URL, Origin("argument"), given | nearer | arguments)
+        given |= _FOR_ANYTHING | nearer | arguments
+        return _profile(_OF_URL, Origin("argument"), given)
     name, source, given = _selected(target or None, profile_dir)
     if "url" in nearer:
         given = _without_address(given)
@@ -150,7 +154,7 @@ def _selected(
         if name in file.profiles:
             return name, source, table(file.profiles[name], file.origin(name))
     if name == "default":
-        return name, source, {}
+        return name, source, dict(_FOR_ANYTHING)
     if name in FACILITIES:
         return name, source, {"from": Given(name, Origin("built in"))}
     known = list(dict.fromkeys([*(n for file in files for n in file.profiles), *BUILT_IN]))
@@ -221,6 +225,7 @@ def _profile(name: str, source: Origin, given: dict[str, Given]) -> Profile:
             "'continue' needs reads = 'replica', to read meanwhile; "
             f"{given['reads'].origin.of('reads')} is {value['reads']!r}",
         )
+    _check_defaults(value["check"], given)
     address = exact_url(given)
     url = backend_of(address, given).url
     return Profile(
@@ -239,6 +244,20 @@ def _profile(name: str, source: Origin, given: dict[str, Given]) -> Profile:
         _defaults={key[9:]: v for key, v in value.items() if key.startswith("defaults.")},
         _folder=folder,
     )
+
+
+def _check_defaults(check: str, given: Mapping[str, Given]) -> None:
+    """Refuse default metadata that the mapping itself would refuse, and say where they are."""
+    refuse = checker(None if check == "none" else check)
+    if refuse is None:
+        return
+    for name, one in given.items():
+        if name.startswith("defaults."):
+            try:
+                refuse(name[9:], one.value)
+            except (TypeError, ValueError) as error:
+                said = str(error).removesuffix("; nothing was written")
+                raise one.origin.refusal(name, f"{said} (or check = 'none')") from None
 
 
 def _shown(given: Mapping[str, Given], url: str) -> list[Setting]:

@@ -95,6 +95,11 @@ class Profile:
         """What `open` puts into the mapping where it is missing: a copy."""
         return copy.deepcopy(dict(self._defaults))
 
+    @property
+    def checked_by(self) -> str | None:
+        """The `check` of a `RemoteKVMapping`."""
+        return None if self.check == "none" else self.check
+
     def reveal_url(self) -> str:
         """Return the URL with its secrets, for a program that opens it by itself."""
         return self._address.reveal()
@@ -151,7 +156,7 @@ class Profile:
             timeout=self.timeout,
             on_outage=self.on_outage,
             protected=self.protected,
-            check=None if self.check == "none" else self.check,
+            check=self.checked_by,
         )
         try:
             face_of(mapping.backend).ping(timeout=mapping.timeout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +25,13 @@ from ophyd_async.testing import (
     ParentOfEverythingDevice,
 )
 
-from kv_dict import DecodeError, EncodeError, RemoteKVMapping
+from kv_dict import (
+    CheckError,
+    DecodeError,
+    EncodeError,
+    InMemoryAsyncBackend,
+    RemoteKVMapping,
+)
 from kv_dict.integrations.ophyd_async import KVSettingsProvider
 from kv_dict.integrations.ophyd_async.datatypes import equal
 
@@ -125,3 +132,14 @@ def test_what_is_wrong_is_told(md: RemoteKVMapping, run: Run) -> None:
             KVSettingsProvider({})  # type: ignore[arg-type]
 
     run(check())
+
+
+def test_metadata_of_runs_are_not_their_place() -> None:
+    with RemoteKVMapping(InMemoryAsyncBackend(), "xas", check="bluesky") as md:
+        with pytest.raises(CheckError, match=r"RemoteKVMapping\(md.backend, 'settings'\)"):
+            asyncio.run(KVSettingsProvider(md).store("focused", {"slits.gap": 0.5}))
+        assert dict(md) == {}
+        with RemoteKVMapping(md.backend, "settings") as settings:
+            provider = KVSettingsProvider(settings)
+            asyncio.run(provider.store("beam.focused", {"slits.gap": 0.5}))
+            assert asyncio.run(provider.retrieve("beam.focused")) == {"slits.gap": 0.5}

@@ -7,7 +7,7 @@ from typing import Any
 
 from ophyd_async.core import ConfinedModel, SettingsProvider
 
-from kv_dict.errors import DecodeError
+from kv_dict.errors import CheckError, DecodeError
 from kv_dict.keys import check_key
 from kv_dict.mapping import RemoteKVMapping
 
@@ -53,6 +53,8 @@ class KVSettingsProvider(SettingsProvider):
         ------
         EncodeError
             A value cannot be stored; nothing was written.
+        CheckError
+            The mapping is one for the metadata of runs; nothing was written.
         Unavailable
             The store cannot be reached; nothing was written.
         OutcomeUnknown
@@ -60,7 +62,13 @@ class KVSettingsProvider(SettingsProvider):
         """
         check_key(name)
         plain = {signal: _plain(value) for signal, value in data.items()}
-        await asyncio.to_thread(self._md.update, {name: plain})
+        try:
+            await asyncio.to_thread(self._md.update, {name: plain})
+        except CheckError as error:
+            raise CheckError(
+                f"{error}. Settings are no metadata of runs: keep them in an entry point of their "
+                "own, KVSettingsProvider(RemoteKVMapping(md.backend, 'settings'))"
+            ) from None
 
     async def retrieve(self, name: str) -> dict[str, Any]:
         """Return the settings of a name.
