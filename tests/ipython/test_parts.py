@@ -15,13 +15,14 @@ import numpy as np
 import pytest
 from IPython.core.error import UsageError
 
-from kv_dict import InMemoryAsyncBackend, RedisBackend, RemoteKVMapping
+from kv_dict import Change, InMemoryAsyncBackend, LayeredMapping, RedisBackend, RemoteKVMapping
+from kv_dict.integrations.ipython import watching
 from kv_dict.integrations.ipython.arguments import Request, parse, typed
 from kv_dict.integrations.ipython.completing import offered
 from kv_dict.integrations.ipython.places import assign, delete, look
 from kv_dict.integrations.ipython.prompt import LIVE, STALE, segment
 from kv_dict.integrations.ipython.target import Target, in_namespace
-from kv_dict.integrations.ipython.tree import heading, tree
+from kv_dict.integrations.ipython.tree import everything, heading, tree
 from kv_dict.testing.servers import RedisServer
 
 HOSTILE = "\x1b[31mred\x07\u202e<script>alert(1)</script>\n\x9b2J"
@@ -180,6 +181,46 @@ def test_it_is_the_engines_whatever_that_is_and_then_md(md: RemoteKVMapping) -> 
     assert in_namespace({"RE": SimpleNamespace(md={"a": 1}), "md": md}) == ("RE.md", {"a": 1}, "")
     assert in_namespace({"RE": None, "md": md}) == ("md", md, "")
     assert in_namespace({"md": {"any": "dict"}}) is None
+
+
+def test_layers_are_shown_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        RemoteKVMapping(InMemoryAsyncBackend(), "xas", reads="replica") as xas,
+        LayeredMapping.on(xas, "xas-318") as md,
+    ):
+        xas.update(scan_id=4217, beamline_id="XAS", sample="hidden")
+        to = in_namespace({"md": md})
+        assert to == Target("md", md)
+        assert list(everything(to, 80)) == [
+            "md: xas-318 over xas in memory://",
+            "below, in xas:",
+            "beamline_id  'XAS'",
+            "sample       'hidden'",
+            "scan_id      4217",
+        ]
+        md.update(data_session="pass-318", sample={"name": "Fe2O3"})
+        assert list(everything(to, 80))[1:] == [
+            "data_session  'pass-318'",
+            "sample",
+            "  name  'Fe2O3'",
+            "below, in xas:",
+            "beamline_id  'XAS'",
+            "scan_id      4217",
+        ]
+        assert segment({"md": md}) == [(LIVE, "pass-318 #4217 ")]
+        assert assign(to, ("beamline_id",), "SAXS") == "md['beamline_id'] = 'SAXS'"
+        assert (look(to, ("beamline_id",)), xas["beamline_id"]) == ("SAXS", "XAS")
+        assert "sample/name" in offered({"md": md}, "%md sample/")
+        told: list[Any] = []
+
+        def line(change: Change, width: int) -> str:
+            told.append(change.value)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(watching, "_line", line)
+        monkeypatch.setattr(watching, "heading", lambda to: str(xas.increment("scan_id")))
+        watching.watch(to, "scan_id", 80)
+        assert told == [4218]
 
 
 def test_offered_is_what_a_word_can_become(md: RemoteKVMapping) -> None:

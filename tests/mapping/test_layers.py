@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 import queue
 import threading
 from collections import ChainMap
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -246,6 +248,34 @@ def test_subscribers_are_told_of_what_is_read(md: LayeredMapping, under: RemoteK
     md.unsubscribe(token)
     with pytest.raises(KeyError):
         md.unsubscribe(token)
+
+
+def test_versions_peeks_and_feeds_are_of_what_is_read(
+    md: LayeredMapping, over: RemoteKVMapping, under: RemoteKVMapping, reads: str
+) -> None:
+    over.update(sample="Fe2O3", cycle="2026-3", beamline_id="a leftover")
+    for key, layer in (("cycle", over), ("detector", under), ("beamline_id", under)):
+        assert md.version(key) == layer.version(key)
+        assert md.layers_of(key)[-1] is under
+        assert md.peek(key, "none") == (md[key] if reads == "replica" else "none")
+    with pytest.raises(KeyError, match="none"):
+        md.version("none")
+    assert md.peek("none", 7) == 7
+    woken = threading.Event()
+    feed = md.feed(woken.set, key="cycle")
+    assert [change.value for change in feed.take()] == ["2026-3"]
+    woken.clear()
+    del md["cycle"]
+    assert woken.wait(DEADLINE)
+    changes = list(feed.take())
+    assert [(change.kind, change.value) for change in changes] == [("put", "default")]
+    feed.close()
+
+    async def first() -> Any:
+        async for change in md.changes(prefix="beam"):
+            return change.value
+
+    assert asyncio.run(first()) == "XAS"
 
 
 def test_bad_arguments(under: RemoteKVMapping, backend: Backend) -> None:

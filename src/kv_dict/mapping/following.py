@@ -11,88 +11,13 @@ from kv_dict.mapping.scope import Scope, Version
 from kv_dict.mapping.stored import Stored
 from kv_dict.mapping.subscriptions import Subscriptions
 
-__all__ = ["Following"]
+__all__ = ["Following", "Subscribing"]
 
 
-class Following:
-    """What a mapping offers to those who watch it."""
+class Subscribing:
+    """What a mapping, or several read as one, offer to those who want to be told of changes."""
 
-    _scope: Scope
     _subscriptions: Subscriptions
-
-    @property
-    def stale_since(self) -> float | None:
-        """When the last good news came, in seconds since the epoch, if the store is away now.
-
-        None while the replica is live, and where each read asks the store.
-        """
-        replica = self._scope.replica
-        return None if replica is None else replica.stale_since
-
-    @property
-    def waiting(self) -> tuple[str, ...]:
-        """The keys of writes that wait for the store to come back (``on_outage="continue"``)."""
-        return self._scope.waiting
-
-    def peek(self, key: str, default: Any = None) -> Any:
-        """Return what the replica holds of an item, plain and detached, and never ask the store.
-
-        For a prompt or a display that nothing may keep waiting: takes a microsecond or two, during
-        an outage too. `default` where the item is missing, and where there is no replica.
-
-        Examples
-        --------
-        >>> from kv_dict import InMemoryAsyncBackend, RemoteKVMapping
-        >>> with RemoteKVMapping(InMemoryAsyncBackend(), "ep1", reads="replica") as md:
-        ...     md["scan_id"] = 4217
-        ...     md.peek("scan_id"), md.peek("data_session", "none")
-        (4217, 'none')
-        """
-        scope = self._scope
-        scope.check_open()
-        replica = scope.replica
-        entries = replica.groups.get(check_key(key)) if replica and not replica.asleep else None
-        return Stored(key, entries, scope.space, scope.codec).value() if entries else default
-
-    def sync(self) -> None:
-        """Return when reads see everything that was acknowledged, to anybody, before the call.
-
-        With ``reads="server"`` they do anyway.
-
-        Raises
-        ------
-        Unavailable
-            The store cannot be asked.
-        """
-        self._scope.sync()
-
-    def history(self, key: str) -> list[Version]:
-        """Return the values that an item had, oldest first, as far back as the store keeps them.
-
-        Of values stored under the key itself; entries of other programs below it are left out, as
-        are deletions.
-
-        Returns
-        -------
-        list of (value, time, revision)
-
-        Raises
-        ------
-        Unsupported
-            The store keeps only the present values.
-
-        Examples
-        --------
-        >>> from kv_dict import InMemoryAsyncBackend, RemoteKVMapping
-        >>> with RemoteKVMapping(InMemoryAsyncBackend(history=8), "ep1") as md:
-        ...     md["energy"] = 7.1
-        ...     md["energy"] = 7.2
-        ...     [value for value, time, revision in md.history("energy")]
-        [7.1, 7.2]
-        """
-        return self._scope.history(check_key(key))
-
-    # -- changes ---------------------------------------------------------------------------------
 
     def subscribe(
         self,
@@ -216,3 +141,81 @@ class Following:
         >>> feed.close()
         """
         return self._subscriptions.feed(key, prefix, initial, wake)
+
+
+class Following(Subscribing):
+    """What a mapping offers to those who watch it."""
+
+    _scope: Scope
+
+    @property
+    def stale_since(self) -> float | None:
+        """When the last good news came, in seconds since the epoch, if the store is away now.
+
+        None while the replica is live, and where each read asks the store.
+        """
+        replica = self._scope.replica
+        return None if replica is None else replica.stale_since
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """The keys of writes that wait for the store to come back (``on_outage="continue"``)."""
+        return self._scope.waiting
+
+    def peek(self, key: str, default: Any = None) -> Any:
+        """Return what the replica holds of an item, plain and detached, and never ask the store.
+
+        For a prompt or a display that nothing may keep waiting: takes a microsecond or two, during
+        an outage too. `default` where the item is missing, and where there is no replica.
+
+        Examples
+        --------
+        >>> from kv_dict import InMemoryAsyncBackend, RemoteKVMapping
+        >>> with RemoteKVMapping(InMemoryAsyncBackend(), "ep1", reads="replica") as md:
+        ...     md["scan_id"] = 4217
+        ...     md.peek("scan_id"), md.peek("data_session", "none")
+        (4217, 'none')
+        """
+        scope = self._scope
+        scope.check_open()
+        replica = scope.replica
+        entries = replica.groups.get(check_key(key)) if replica and not replica.asleep else None
+        return Stored(key, entries, scope.space, scope.codec).value() if entries else default
+
+    def sync(self) -> None:
+        """Return when reads see everything that was acknowledged, to anybody, before the call.
+
+        With ``reads="server"`` they do anyway.
+
+        Raises
+        ------
+        Unavailable
+            The store cannot be asked.
+        """
+        self._scope.sync()
+
+    def history(self, key: str) -> list[Version]:
+        """Return the values that an item had, oldest first, as far back as the store keeps them.
+
+        Of values stored under the key itself; entries of other programs below it are left out, as
+        are deletions.
+
+        Returns
+        -------
+        list of (value, time, revision)
+
+        Raises
+        ------
+        Unsupported
+            The store keeps only the present values.
+
+        Examples
+        --------
+        >>> from kv_dict import InMemoryAsyncBackend, RemoteKVMapping
+        >>> with RemoteKVMapping(InMemoryAsyncBackend(history=8), "ep1") as md:
+        ...     md["energy"] = 7.1
+        ...     md["energy"] = 7.2
+        ...     [value for value, time, revision in md.history("energy")]
+        [7.1, 7.2]
+        """
+        return self._scope.history(check_key(key))

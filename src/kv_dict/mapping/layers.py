@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from typing import Any, Final, Self
 
@@ -13,10 +13,10 @@ from kv_dict.keys import KeySpace, check_key
 from kv_dict.mapping.arithmetic import adding
 from kv_dict.mapping.container import Container
 from kv_dict.mapping.covering import Layers, commit_both
-from kv_dict.mapping.feed import Change
+from kv_dict.mapping.following import Subscribing
 from kv_dict.mapping.reading import Reading, as_dict
 from kv_dict.mapping.remote import RemoteKVMapping
-from kv_dict.mapping.scope import GONE
+from kv_dict.mapping.scope import GONE, Version
 from kv_dict.mapping.showing import Showing
 from kv_dict.mapping.subscriptions import Subscriptions
 
@@ -25,7 +25,7 @@ __all__ = ["LayeredMapping"]
 _MISSING: Final = object()
 
 
-class LayeredMapping(Showing, Reading, Closing):
+class LayeredMapping(Showing, Subscribing, Reading, Closing):
     """Two mappings read as one: a proposal's values over the beamline's.
 
     Each key belongs to one layer. Those that `belongs_under` names are read and written in the
@@ -54,6 +54,9 @@ class LayeredMapping(Showing, Reading, Closing):
 
     What is written by one call is one commit where both layers are of one backend object, as after
     `on`. Reading all items takes one snapshot of each layer.
+
+    Subscribers are told of what is read here. What is hidden is not told; where an item of the
+    upper layer goes and uncovers one below, that is told as a put.
 
     Examples
     --------
@@ -144,6 +147,10 @@ class LayeredMapping(Showing, Reading, Closing):
     def layer(self, key: str) -> RemoteKVMapping:
         """Return the layer that a key belongs to: where it is written."""
         return self._under if self.is_below(check_key(key)) else self._over
+
+    def layers_of(self, key: str) -> tuple[RemoteKVMapping, ...]:
+        """Return the layers in which a key is looked for, in this order."""
+        return (self._under,) if self.is_below(check_key(key)) else self._layers
 
     @property
     def _scope(self) -> Layers:  # type: ignore[override]
@@ -294,24 +301,19 @@ class LayeredMapping(Showing, Reading, Closing):
         for layer in self._layers:
             layer.sync()
 
-    def subscribe(
-        self,
-        callback: Callable[[Change], object],
-        *,
-        key: str | None = None,
-        prefix: str | None = None,
-        initial: bool = True,
-    ) -> int:
-        """Have `callback` called with each `Change` of what is read here.
+    def peek(self, key: str, default: Any = None) -> Any:
+        """Return what the replicas hold of an item; see `RemoteKVMapping.peek`."""
+        found = default
+        for layer in reversed(self.layers_of(key)):
+            found = layer.peek(key, found)
+        return found
 
-        As `RemoteKVMapping.subscribe`. What is hidden is not told; where an item of the upper layer
-        goes and uncovers one below, that is told as a put.
-        """
-        return self._subscriptions.subscribe(self, callback, key, prefix, initial)
-
-    def unsubscribe(self, token: int) -> None:
-        """End a subscription; KeyError if there is none of that token."""
-        self._subscriptions.unsubscribe(token)
+    def version(self, key: str) -> Version:
+        """Return an item, plain and detached, with its revision and time in the layer it is in."""
+        for layer in self.layers_of(key):
+            with suppress(KeyError):
+                return layer.version(key)
+        raise KeyError(key)
 
     # -- life ------------------------------------------------------------------------------------
 

@@ -10,12 +10,12 @@ from kv_dict.integrations.ipython.completing import complete_here, complete_no_m
 from kv_dict.integrations.ipython.magic import MetadataMagics
 from kv_dict.integrations.ipython.prompt import hide_segment
 from kv_dict.integrations.ipython.target import close_profile
-from kv_dict.mapping import RemoteKVMapping
+from kv_dict.mapping import LayeredMapping, RemoteKVMapping
 from kv_dict.mapping.nested import NestedDict, NestedList
 
 __all__ = ["load_ipython_extension", "unload_ipython_extension"]
 
-_HARMLESS: Final = {RemoteKVMapping, NestedDict, NestedList}
+_HARMLESS: Final = {RemoteKVMapping, LayeredMapping, NestedDict, NestedList}
 """What ``x[key]`` only reads: IPython evaluates what is before a bracket only if it knows that."""
 
 

@@ -13,7 +13,7 @@ from kv_dict.integrations.ipython.arguments import Request, parse
 from kv_dict.integrations.ipython.places import assign, delete, look
 from kv_dict.integrations.ipython.prompt import hide_segment, show_segment
 from kv_dict.integrations.ipython.target import Target, target
-from kv_dict.integrations.ipython.tree import heading, tree
+from kv_dict.integrations.ipython.tree import everything
 from kv_dict.integrations.ipython.watching import watch
 
 __all__ = ["MetadataMagics"]
@@ -61,8 +61,7 @@ def _answer(request: Request, to: Target) -> Any:
     if request.action == "show":
         return look(to, path)
     if request.action == "tree":
-        items = dict(to.mapping)
-        print("\n".join([heading(to), *tree(items, width)]) if items else f"{heading(to)}\nempty")
+        print("\n".join(everything(to, width)))
     elif request.action == "set":
         print(assign(to, path, request.value))
     elif request.action == "delete":

@@ -14,7 +14,7 @@ from pygments.token import Token  # type: ignore[import-untyped]
 
 from kv_dict.errors import KVDictError
 from kv_dict.integrations.ipython.target import in_namespace
-from kv_dict.mapping import RemoteKVMapping
+from kv_dict.mapping import LayeredMapping, RemoteKVMapping
 from kv_dict.mapping.showing import label
 
 __all__ = ["MetadataPrompts", "hide_segment", "segment", "show_segment"]
@@ -31,7 +31,7 @@ def segment(namespace: dict[str, Any]) -> list[tuple[Any, str]]:
     The item ``data_session`` and the last ``scan_id``, of a mapping that has a replica.
     """
     found = in_namespace(namespace)
-    if found is None or not isinstance(found.mapping, RemoteKVMapping):
+    if found is None or not isinstance(found.mapping, RemoteKVMapping | LayeredMapping):
         return []
     md = found.mapping
     try:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping, MutableMapping
 from typing import Any, NamedTuple
 
-from kv_dict.mapping import RemoteKVMapping
+from kv_dict.mapping import LayeredMapping, RemoteKVMapping
 
 __all__ = ["Target", "close_profile", "in_namespace", "target"]
 
@@ -43,7 +43,7 @@ def in_namespace(namespace: Mapping[str, Any]) -> Target | None:
     if isinstance(of_engine, MutableMapping):
         return Target("RE.md", of_engine)
     md = namespace.get("md")
-    return Target("md", md) if isinstance(md, RemoteKVMapping) else None
+    return Target("md", md) if isinstance(md, RemoteKVMapping | LayeredMapping) else None
 
 
 def target(namespace: Mapping[str, Any]) -> Target:

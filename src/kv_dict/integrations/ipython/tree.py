@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from kv_dict.integrations.ipython.target import Target
-from kv_dict.mapping import RemoteKVMapping
+from kv_dict.mapping import LayeredMapping, RemoteKVMapping
 from kv_dict.mapping.showing import label, one_line
 
-__all__ = ["heading", "tree"]
+__all__ = ["everything", "heading", "tree"]
 
 _DEPTH: Final = 8
 _LEAST: Final = 20
@@ -23,14 +23,37 @@ def heading(target: Target) -> str:
     name, mapping = target.name, target.mapping
     if target.of:
         name += f" of the profile {label(target.of)}"
-    if not isinstance(mapping, RemoteKVMapping):
+    if isinstance(mapping, LayeredMapping):
+        over, under = mapping.over, mapping.under
+        stores = " and ".join(dict.fromkeys((over.backend.url, under.backend.url)))
+        where = f"{name}: {label(over.entry_point)} over {label(under.entry_point)} in {stores}"
+    elif isinstance(mapping, RemoteKVMapping):
+        where = f"{name}: {label(mapping.entry_point)} in {mapping.backend.url}"
+    else:
         return f"{name}: a {type(mapping).__name__}, not stored by kv-dict"
-    where = f"{name}: {label(mapping.entry_point)} in {mapping.backend.url}"
     if (since := mapping.stale_since) is None:
         return where
     clock = time.strftime("%H:%M:%S", time.localtime(since))
     waiting = f"; {len(mapping.waiting)} waiting to be stored" if mapping.waiting else ""
     return f"{where}, away since {clock}: this is what was there then{waiting}"
+
+
+def everything(target: Target, width: int) -> Iterator[str]:
+    """Yield the lines that show a mapping: heading and tree; of layers, what is read of each."""
+    yield heading(target)
+    mapping = target.mapping
+    items = dict(mapping)
+    if isinstance(mapping, LayeredMapping):
+        above = {key for key in mapping.over if not mapping.is_below(key)}
+        below = {key: items.pop(key) for key in list(items) if key not in above}
+    else:
+        below = {}
+    yield from tree(items, width)
+    if below and isinstance(mapping, LayeredMapping):
+        yield f"below, in {label(mapping.under.entry_point)}:"
+        yield from tree(below, width)
+    elif not items:
+        yield "empty"
 
 
 def tree(items: dict[str, Any], width: int) -> Iterator[str]:

@@ -10,7 +10,7 @@ from IPython.core.error import UsageError
 
 from kv_dict.integrations.ipython.target import Target
 from kv_dict.integrations.ipython.tree import heading
-from kv_dict.mapping import Change, RemoteKVMapping
+from kv_dict.mapping import Change, LayeredMapping, RemoteKVMapping
 from kv_dict.mapping.showing import label, one_line
 
 __all__ = ["watch"]
@@ -22,7 +22,7 @@ _LOOK: Final = 0.5
 def watch(target: Target, key: str | None, width: int) -> None:
     """Print changes of the mapping, or of one item, until Ctrl-C; an outage and its end, too."""
     md = target.mapping
-    if not isinstance(md, RemoteKVMapping):
+    if not isinstance(md, RemoteKVMapping | LayeredMapping):
         raise UsageError(
             f"{target.name} is a {type(md).__name__}, which cannot be followed; "
             "RunEngine(open_mapping()) makes it one that can"

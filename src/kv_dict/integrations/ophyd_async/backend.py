@@ -22,7 +22,7 @@ from kv_dict.integrations.ophyd_async.item import Item, Key, Present, steps_of
 from kv_dict.integrations.ophyd_async.metadata import check_within, metadata_of
 from kv_dict.integrations.ophyd_async.monitor import Monitor
 from kv_dict.integrations.ophyd_async.readings import Readings
-from kv_dict.mapping import RemoteKVMapping
+from kv_dict.mapping import LayeredMapping, RemoteKVMapping
 from kv_dict.portal import face_of
 
 __all__ = ["KVSignalBackend"]
@@ -35,8 +35,9 @@ class KVSignalBackend(SignalBackend[SignalDatatypeT]):
     ----------
     datatype : type
         One of ophyd-async's datatypes.
-    md : RemoteKVMapping
-        Where the value is. It has to stay open as long as the signal is used.
+    md : RemoteKVMapping or LayeredMapping
+        Where the value is. It has to stay open as long as the signal is used. Of layers, the signal
+        is set in the one that its key belongs to, and shows what is read.
     key : str or sequence of str
         Its key; ``"detector/exposure"`` or ``("detector", "exposure")`` for a part of a dict.
     initial : object, optional
@@ -87,7 +88,7 @@ class KVSignalBackend(SignalBackend[SignalDatatypeT]):
     def __init__(
         self,
         datatype: type[SignalDatatypeT],
-        md: RemoteKVMapping,
+        md: RemoteKVMapping | LayeredMapping,
         key: Key,
         *,
         initial: SignalDatatypeT | None = None,
@@ -97,7 +98,7 @@ class KVSignalBackend(SignalBackend[SignalDatatypeT]):
         writable: bool = True,
     ) -> None:
         super().__init__(datatype)
-        if not isinstance(md, RemoteKVMapping):
+        if not isinstance(md, RemoteKVMapping | LayeredMapping):
             raise TypeError(f"md is a mapping, such as open_mapping(), not {type(md).__name__}")
         self._type: type[SignalDatatypeT] = datatype
         self._md = md
@@ -161,9 +162,9 @@ class KVSignalBackend(SignalBackend[SignalDatatypeT]):
         self._loop = asyncio.get_running_loop()
 
     def _ask(self, timeout: float) -> None:
-        md = self._item.md
-        face_of(md.backend).ping(timeout=min(timeout, md.timeout))
-        md.feed(_nothing, key=self._item.key, initial=False).close()  # it is followed from now on
+        for layer in self._item.layers:
+            face_of(layer.backend).ping(timeout=min(timeout, layer.timeout))
+        self._item.md.feed(_nothing, key=self._item.key, initial=False).close()  # followed from now
 
     async def _live(self) -> None:
         """Return when the mapping is live again, if it was stale."""
@@ -259,7 +260,7 @@ class KVSignalBackend(SignalBackend[SignalDatatypeT]):
         return await asyncio.to_thread(self._item.read)
 
     def _is_local(self) -> bool:
-        return self._item.md.reads == "replica"
+        return all(layer.reads == "replica" for layer in self._item.layers)
 
     # -- monitoring ------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from ophyd_async.core import (
 
 from kv_dict.integrations.ophyd_async.backend import KVSignalBackend
 from kv_dict.integrations.ophyd_async.item import Key, steps_of
-from kv_dict.mapping import RemoteKVMapping
+from kv_dict.mapping import LayeredMapping, RemoteKVMapping
 
 __all__ = ["KVDevice", "KVDeviceConnector", "KVKey"]
 
@@ -51,14 +51,14 @@ class KVDeviceConnector(DeviceConnector):
 
     Parameters
     ----------
-    md : RemoteKVMapping
+    md : RemoteKVMapping or LayeredMapping
         The mapping.
     key : str or sequence of str
         Of the dict; empty for the whole mapping.
     """
 
-    def __init__(self, md: RemoteKVMapping, key: Key = ()) -> None:
-        if not isinstance(md, RemoteKVMapping):
+    def __init__(self, md: RemoteKVMapping | LayeredMapping, key: Key = ()) -> None:
+        if not isinstance(md, RemoteKVMapping | LayeredMapping):
             raise TypeError(f"md is a mapping, such as open_mapping(), not {type(md).__name__}")
         self._md = md
         self._steps: tuple[str, ...] | None = steps_of(key)
@@ -153,7 +153,7 @@ class KVDevice(Device):
 
     Parameters
     ----------
-    md : RemoteKVMapping
+    md : RemoteKVMapping or LayeredMapping
         The mapping.
     key : str or sequence of str
         Of the dict: ``"detector"``, ``"hutch/detector"``; empty for the whole mapping.
@@ -170,7 +170,7 @@ class KVDevice(Device):
 
     def __init__(
         self,
-        md: RemoteKVMapping | None = None,
+        md: RemoteKVMapping | LayeredMapping | None = None,
         key: Key = (),
         name: str = "",
         connector: DeviceConnector | None = None,

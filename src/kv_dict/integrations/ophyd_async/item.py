@@ -10,7 +10,7 @@ from urllib.parse import quote
 from kv_dict.errors import ConfigurationError, DecodeError, EncodeError
 from kv_dict.integrations.ophyd_async.datatypes import Datatype, Misfit
 from kv_dict.keys import KeySpace, check_key
-from kv_dict.mapping import RemoteKVMapping
+from kv_dict.mapping import LayeredMapping, RemoteKVMapping
 
 __all__ = ["Item", "Key", "Present", "steps_of"]
 
@@ -56,7 +56,7 @@ class Item:
 
     Parameters
     ----------
-    md : RemoteKVMapping
+    md : RemoteKVMapping or LayeredMapping
         Where it is.
     steps : tuple of str
         The key, and the steps into the dict that is there.
@@ -67,13 +67,23 @@ class Item:
     """
 
     def __init__(
-        self, md: RemoteKVMapping, steps: tuple[str, ...], datatype: Datatype, initial: Any
+        self,
+        md: RemoteKVMapping | LayeredMapping,
+        steps: tuple[str, ...],
+        datatype: Datatype,
+        initial: Any,
     ) -> None:
         self.md = md
         self.key, *self._below = steps
         self.datatype = datatype
         self.where = "md" + "".join(f"[{step!r}]" for step in steps)
         self.initial = None if initial is None else self.checked(initial, "initial=")
+
+    @property
+    def layers(self) -> tuple[RemoteKVMapping, ...]:
+        """The mappings in which the key is looked for; it is written to the first one."""
+        md = self.md
+        return md.layers_of(self.key) if isinstance(md, LayeredMapping) else (md,)
 
     @property
     def nested(self) -> bool:
@@ -83,9 +93,10 @@ class Item:
     @property
     def uri(self) -> str:
         """The store, the stored key, and the steps into its value: no passwords."""
-        key = KeySpace(self.md.entry_point, self.md.sep).spell(self.key)
+        md = self.layers[0]
+        key = KeySpace(md.entry_point, md.sep).spell(self.key)
         steps = "/".join(quote(step, safe=":") for step in (key, *self._below))
-        return f"kv+{self.md.backend.url}#{steps}"
+        return f"kv+{md.backend.url}#{steps}"
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -116,9 +127,10 @@ class Item:
         if stored is _MISSING:
             if self.initial is not None:
                 return self.initial
+            md = self.layers[0]
             raise KeyError(
-                f"{self.where} is missing in {self.md.backend.url}, entry point "
-                f"{self.md.entry_point!r}: set the signal, or give it an initial value"
+                f"{self.where} is missing in {md.backend.url}, entry point {md.entry_point!r}: set "
+                "the signal, or give it an initial value"
             )
         try:
             return self.datatype.fit(stored)
@@ -166,7 +178,16 @@ class Item:
         if not self._below:
             self.md.setdefault(self.key, stored)
             return
-        self.md.transform(self.key, partial(self._planted, stored=stored, keep=True), {})
+        if not self._is_there():  # of layers, changing nothing would copy what is below
+            self.md.transform(self.key, partial(self._planted, stored=stored, keep=True), {})
+
+    def _is_there(self) -> bool:
+        place: Any = self.md.get(self.key)
+        for step in self._below:
+            if not isinstance(place, dict) or step not in place:
+                return False
+            place = place[step]
+        return True
 
     def _planted(self, root: Any, *, stored: Any, keep: bool = False) -> Any:
         """Return `root`, the value of the key, with `stored` at its place; `keep` what is there."""

@@ -7,14 +7,14 @@ from ophyd_async.core import DEFAULT_TIMEOUT, SignalDatatypeT, SignalR, SignalRW
 
 from kv_dict.integrations.ophyd_async.backend import KVSignalBackend
 from kv_dict.integrations.ophyd_async.item import Key
-from kv_dict.mapping import RemoteKVMapping
+from kv_dict.mapping import LayeredMapping, RemoteKVMapping
 
 __all__ = ["kv_signal_r", "kv_signal_rw"]
 
 
 def kv_signal_rw(
     datatype: type[SignalDatatypeT],
-    md: RemoteKVMapping,
+    md: RemoteKVMapping | LayeredMapping,
     key: Key,
     *,
     initial: SignalDatatypeT | None = None,
@@ -31,7 +31,7 @@ def kv_signal_rw(
     datatype : type
         bool, int, float, str, a StrictEnum, SubsetEnum or SupersetEnum, Array1D[...], np.ndarray,
         Sequence[str], a Sequence of an enum, or a Table.
-    md : RemoteKVMapping
+    md : RemoteKVMapping or LayeredMapping
         The mapping, to be kept open. Open it with ``reads="replica"``: readings then cost
         microseconds, and go on during an outage, marked as such.
     key : str or sequence of str
@@ -68,7 +68,7 @@ def kv_signal_rw(
 
 def kv_signal_r(
     datatype: type[SignalDatatypeT],
-    md: RemoteKVMapping,
+    md: RemoteKVMapping | LayeredMapping,
     key: Key,
     *,
     initial: SignalDatatypeT | None = None,
