@@ -1,4 +1,4 @@
-"""RE, whose metadata lives where `kv_dict.toml` says."""
+"""RE, whose metadata lives where `kv_dict.toml` says, and what it shares with other sessions."""
 
 import atexit
 import sys
@@ -7,33 +7,47 @@ from pathlib import Path
 
 from bluesky import RunEngine
 
-from kv_dict import KVDictError
-from kv_dict.coordination import Baton, Presence
-from kv_dict.integrations.bluesky import RunStatus, require_baton, scan_id_source
+from kv_dict import KVDictError, RemoteKVMapping
+from kv_dict.coordination import beside
+from kv_dict.integrations.bluesky import BeamlineSession
 from kv_dict.profiles import load_profile
-
-try:
-    profile = load_profile(profile_dir=Path(__file__).resolve().parents[1])
-    md = profile.open()
-except KVDictError as error:
-    raise SystemExit(
-        f"No session without metadata. {type(error).__name__}: {error}\n"
-        "KV_DICT_PROFILE=local starts one whose metadata is in a file of this computer."
-    ) from None
-atexit.register(md.close)
-
-RE = RunEngine(md, scan_id_source=scan_id_source)  # one counter for all sessions
-status = RunStatus(RE)  # what it does, for every prompt and display
-presence = Presence(md)  # who else is here: presence.sessions()
-baton = Baton(md)  # who may run plans: baton.acquire(), baton.release()
-if profile.require_baton:
-    require_baton(RE, baton)
 
 
 def in_queue_server():
     """Return whether the queue server runs this: there is nobody to be asked anything."""
     server = sys.modules.get("bluesky_queueserver")  # importing it would take as long as bluesky
     return server is not None and server.is_re_worker_active()
+
+
+try:
+    profile = load_profile(profile_dir=Path(__file__).resolve().parents[1])
+    md = profile.open()
+    # What the beamline is at, for all sessions, and in no start document: see 10-motors.py.
+    beamline = RemoteKVMapping(md.backend, beside(md, "beamline"), md.sep, reads="replica")
+except KVDictError as error:
+    raise SystemExit(
+        f"No session without metadata. {type(error).__name__}: {error}\n"
+        "KV_DICT_PROFILE=local starts one whose metadata is in a file of this computer."
+    ) from None
+atexit.register(md.close)
+atexit.register(beamline.close)
+
+RE = RunEngine(md)
+# One counter of scan ids for all sessions; what RE does, for every prompt and display; who is here,
+# `presence.sessions()`; and who may run plans, if the profile says require_baton = true.
+session = BeamlineSession(RE, profile, program="queue server" if in_queue_server() else "ipython")
+presence = session.presence
+baton = session.baton
+
+
+def take_baton(wait: float = 0.0):
+    """Take the baton for this session; NotHolder says who has it. Seconds to wait for it."""
+    return baton.acquire(wait)
+
+
+def release_baton():
+    """Let others run plans."""
+    baton.release()
 
 
 @cache

@@ -1,10 +1,16 @@
 """Detectors, simulated by ophyd-async."""
 
-from bluesky.plan_stubs import mv
+from bluesky.run_engine import call_in_bluesky_event_loop
 from ophyd_async.core import init_devices
 from ophyd_async.sim import SimPointDetector
 
 with init_devices():
     det = SimPointDetector(pattern, num_channels=2)
 
-RE(mv(det.acquire_time, 0.01))
+
+async def expose_shortly():
+    """Expose for a hundredth of a second."""
+    await det.acquire_time.set(0.01)
+
+
+call_in_bluesky_event_loop(expose_shortly())

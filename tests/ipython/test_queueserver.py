@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from kv_dict import open_mapping
+from kv_dict.coordination import Baton, Presence
 from kv_dict.testing.servers import RedisServer
 from kv_dict.testing.servers.process import free_port
 
@@ -79,6 +80,17 @@ class Manager:
             for item in self.ask("history_get")["items"]
         ]
 
+    def call(self, name: str, **arguments: Any) -> Any:
+        """Call a function of the startup files in the worker; return what it returned."""
+        item = {"item_type": "function", "name": name, "kwargs": arguments}
+        task = self.ask("function_execute", item=item, **ADA)["task_uid"]
+        deadline = time.monotonic() + DEADLINE
+        while (answer := self.ask("task_result", task_uid=task))["status"] != "completed":
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.05)
+        assert answer["result"]["success"], answer
+        return answer["result"]["return_value"]
+
     def stop(self) -> None:
         """Stop it and its worker."""
         try:
@@ -104,7 +116,7 @@ def manager(collection: Path, env: dict[str, str], server: RedisServer) -> Itera
     toml.write_text(toml.read_text().replace("redis://localhost:6379/0", server.url))
     manager = Manager(
         [f"--startup-dir={collection / 'startup'}", f"--redis-addr=localhost:{server.port}"],
-        env | {"KV_DICT_PROFILE": "redis"},
+        env | {"KV_DICT_PROFILE": "redis", "KV_DICT_REQUIRE_BATON": "true"},
         collection.parent / "log",
     )
     yield manager
@@ -122,7 +134,10 @@ def test_the_queue_runs_and_shares_the_metadata(
     with open_mapping(server.url, entry_point="sim") as md:
         assert manager.ask("re_metadata")["re_metadata"] == dict(md)
         assert md["beamline_id"] == "SIM"
-        md["operator"] = "Rosalind"  # by another session
+        md.update(operator="Rosalind", sample="the last user's")  # by another session
+        with Baton(md, program="ipython") as baton:  # which measures before the queue does
+            baton.acquire()
+        assert manager.call("take_baton") == 2
         proposal = {"proposal_id": "318", "title": "Iron", "pi_name": "Ada", "cycle": "2026-3"}
         assert manager.run(
             ("change_proposal", proposal),
@@ -137,6 +152,14 @@ def test_the_queue_runs_and_shares_the_metadata(
         assert of_worker == dict(md)
         shown = {key: of_worker[key] for key in ("operator", "data_session", "scan_id")}
         assert shown == {"operator": "Rosalind", "data_session": "pass-318", "scan_id": 2}
+        assert "sample" not in md
+        with open_mapping(server.url, entry_point="sim@beamline") as beamline:
+            assert dict(beamline) == {"energy": 7.112, "shutter": "closed"}
+        with Presence(md, announce=False) as presence, Baton(md) as baton:
+            programs = [one.session.program for one in presence.sessions()]
+            assert (programs, baton.holder.program) == (["queue server"], "queue server")
+            manager.call("release_baton")
+            assert baton.holder is None
     # The lists that are committed, for before an environment is open, are those of the worker.
     for what in ("plans", "devices"):
         of_worker = manager.ask(f"{what}_allowed", user_group="primary")[f"{what}_allowed"]

@@ -274,6 +274,7 @@ def test_versions_peeks_and_feeds_are_of_what_is_read(
     async def first() -> Any:
         async for change in md.changes(prefix="beam"):
             return change.value
+        return None
 
     assert asyncio.run(first()) == "XAS"
 

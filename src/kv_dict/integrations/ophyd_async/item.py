@@ -95,7 +95,7 @@ class Item:
         """The store, the stored key, and the steps into its value: no passwords."""
         md = self.layers[0]
         key = KeySpace(md.entry_point, md.sep).spell(self.key)
-        steps = "/".join(quote(step, safe=":") for step in (key, *self._below))
+        steps = "/".join(quote(step, safe=":@") for step in (key, *self._below))
         return f"kv+{md.backend.url}#{steps}"
 
     # -- reading ---------------------------------------------------------------------------------
