@@ -156,6 +156,9 @@ def test_mistakes_are_told(md: RemoteKVMapping, caplog: Any) -> None:
                     call()
             assert stored["baton"] == bad
         del stored["baton"]
+        for wait in ("60", -1, float("nan"), float("inf"), None):
+            with pytest.raises(ConfigurationError, match=r"wait=.*: seconds, 0 or more"):
+                baton.acquire(wait)
         for reason in ("", "  ", None, 3):
             with pytest.raises(ConfigurationError, match="say why"):
                 baton.steal(reason)

@@ -9,7 +9,7 @@ import time
 from typing import Any, Final, Self
 
 from kv_dict.closing import Closing
-from kv_dict.coordination.beside import open_beside
+from kv_dict.coordination.beside import GOODBYE, open_beside
 from kv_dict.coordination.keeper import Keeper
 from kv_dict.coordination.lease import MARGIN, Lease
 from kv_dict.coordination.pulse import check_seconds
@@ -160,7 +160,7 @@ class Baton(Closing):
         DecodeError
             What is stored there is no baton; not waited for.
         """
-        deadline = time.monotonic() + wait
+        deadline = time.monotonic() + check_seconds("wait", wait, 0.0)
         while True:
             self._check_open()
             problem: KVDictError
@@ -244,6 +244,7 @@ class Baton(Closing):
         if self._ended.is_set():
             return
         self._ended.set()
+        self._items.timeout = min(self._items.timeout, GOODBYE)
         try:
             self.release()
         except KVDictError as error:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from kv_dict.errors import ConfigurationError
 from kv_dict.mapping import LayeredMapping, RemoteKVMapping
 
-__all__ = ["beside", "open_beside"]
+__all__ = ["GOODBYE", "beside", "open_beside"]
+
+GOODBYE: Final = 2.0
+"""Seconds, at most, for telling others that a session leaves: it is a courtesy, and people wait."""
 
 
 def beside(md: RemoteKVMapping | LayeredMapping, what: str) -> str:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from kv_dict.closing import Closing
-from kv_dict.coordination.beside import open_beside
+from kv_dict.coordination.beside import GOODBYE, open_beside
 from kv_dict.coordination.pulse import Pulse, check_seconds, elapsed
 from kv_dict.coordination.session import Session
-from kv_dict.errors import ClosedError, KVDictError
+from kv_dict.errors import ClosedError, KVDictError, Unavailable
 from kv_dict.mapping import LayeredMapping, RemoteKVMapping
 
 __all__ = ["Presence", "Present"]
@@ -100,6 +100,7 @@ class Presence(Closing):
         self._since = time.time()
         self._beats = 0
         self._pulses: dict[str, Pulse] = {}
+        self._strange: set[str] = set()
         self._looked = False
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -131,10 +132,13 @@ class Presence(Closing):
             return
         self._stop.set()
         atexit.unregister(self.close)
+        self._items.timeout = min(self._items.timeout, GOODBYE)
         if self._thread is not threading.current_thread():
-            self._thread.join(self._items.timeout + 1)
+            self._thread.join(GOODBYE)
         try:
             if self._announce and os.getpid() == self.session.pid:  # not of a forked child
+                if self._thread.is_alive():  # it may give a last sign of life yet
+                    raise Unavailable(f"the store has not answered for {GOODBYE:g} s")
                 self._items.pop(self._key, None)
         except KVDictError as error:
             _log.warning("presence: others will see this session for a while yet: %s", error)
@@ -177,7 +181,9 @@ class Presence(Closing):
                 try:
                     session, since, every, beats = _parse(item)
                 except ValueError:
-                    _log.warning("presence: %r holds %.80r, not a session", key, item)
+                    if key not in self._strange:
+                        self._strange.add(key)
+                        _log.warning("presence: %r holds %.80r, not a session", key, item)
                     continue
                 known = key in self._pulses
                 pulse = self._pulses.setdefault(key, Pulse())

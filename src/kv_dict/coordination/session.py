@@ -47,6 +47,8 @@ class Session:
         >>> Session.here("queue server").program
         'queue server'
         """
+        if program is not None and not isinstance(program, str):
+            raise TypeError(f"program={program!r:.60}: what others call this session, as a string")
         pid = os.getpid()
         return cls(socket.gethostname(), pid, _user(), program or _program(), _uid(pid))
 

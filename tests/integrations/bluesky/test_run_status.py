@@ -409,6 +409,9 @@ def test_mistakes_are_told(make_engine: Any, shared: RemoteKVMapping) -> None:
     RE = make_engine({})
     with pytest.raises(ConfigurationError, match=r"RE.md is a dict, .* RunStatus\(RE, open_map"):
         RunStatus(RE)
+    for options in ({"name": 3}, {"program": 3}):
+        with pytest.raises(TypeError, match="3"):
+            RunStatus(RE, shared, **options)
     for options in ({"every": 0}, {"every": "1"}, {"renew": float("nan")}, {"every": True}):
         with pytest.raises(ConfigurationError, match="seconds, "):
             RunStatus(RE, shared, **options)

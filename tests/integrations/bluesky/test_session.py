@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,8 @@ def test_a_dict_cannot_be_looked_after(make_engine: Made) -> None:
         stay_during_runs(RE)
     with pytest.raises(ConfigurationError, match=r"RE\.md is a dict"):
         BeamlineSession(RE, load_profile("memory://"))
+    with pytest.raises(TypeError, match="what load_profile"):
+        BeamlineSession(RE, "xas")  # type: ignore[arg-type]
     assert RE.preprocessors == []
 
 
@@ -239,6 +242,36 @@ def test_two_sessions_share_a_beamline(profile: Profile, make_engine: Made) -> N
             assert (engine.preprocessors, engine.state_hook) == ([], None)
             engine(run())
         assert mine["scan_id"] == 4
+
+
+def test_of_layers(profile: Profile, make_engine: Made) -> None:
+    with (
+        LayeredMapping.on(profile.open(), "p318") as md,
+        BeamlineSession(make_engine(md), profile, program="ipython") as session,
+    ):
+        session.baton.acquire()
+        md.switch("p319")
+        with Presence(md, announce=False) as presence, Baton(md.under) as other:
+            assert other.holder == session.baton.session == presence.sessions()[0].session
+
+
+def test_leaving_a_store_that_does_not_answer(
+    tmp_path: Path, make_engine: Made, caplog: Any
+) -> None:
+    """Nobody is kept for longer than the goodbyes may take, whatever the mapping's timeout is."""
+    with RedisServer(tmp_path / "server") as server:
+        profile = load_profile(server.store_url(), timeout=60)
+        with profile.open() as md:
+            session = BeamlineSession(make_engine(md), profile)
+            session.baton.acquire()
+            server.freeze()
+            left = threading.Thread(target=session.close)
+            left.start()
+            left.join(30)
+            assert not left.is_alive()
+            server.thaw()
+    for said in ("others have to wait for its lease", "others will see this session"):
+        assert said in caplog.text
 
 
 def test_what_the_profile_does_not_ask(make_engine: Made) -> None:

@@ -19,6 +19,7 @@ from kv_dict.errors import ClosedError, ConfigurationError, DecodeError, KVDictE
 from kv_dict.integrations.bluesky.plans import discard, name_of
 from kv_dict.integrations.bluesky.progress import Progress
 from kv_dict.integrations.bluesky.status import ENDED, ITEM, MISSED, Status
+from kv_dict.keys import check_key
 from kv_dict.mapping import LayeredMapping, RemoteKVMapping
 
 if TYPE_CHECKING:  # readers of a status, in this package too, need no bluesky
@@ -90,7 +91,7 @@ class RunStatus(Closing):
         program: str | None = None,
     ) -> None:
         self._RE: Any = RE
-        self._name = name
+        self._name = check_key(name)
         self._every = check_seconds("every", every, 0.01)
         self._renew = check_seconds("renew", renew, self._every)
         self._session = Session.here(program)

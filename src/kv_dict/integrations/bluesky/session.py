@@ -12,11 +12,10 @@ from kv_dict.integrations.bluesky.open_runs import stay_during_runs
 from kv_dict.integrations.bluesky.require_baton import require_baton
 from kv_dict.integrations.bluesky.run_status import RunStatus, metadata_of
 from kv_dict.integrations.bluesky.scan_ids import scan_id_source
+from kv_dict.profiles import Profile
 
 if TYPE_CHECKING:
     from bluesky import RunEngine
-
-    from kv_dict.profiles import Profile
 
 __all__ = ["BeamlineSession"]
 
@@ -83,6 +82,8 @@ class BeamlineSession(Closing):
     ) -> None:
         from bluesky.run_engine import default_scan_id_source  # noqa: PLC0415 - it is there
 
+        if not isinstance(profile, Profile):
+            raise TypeError(f"profile={profile!r:.60}: what load_profile() returns")
         md = metadata_of(RE.md)
         with ExitStack() as stack:
             self.baton = stack.enter_context(Baton(md, program=program))
