@@ -72,6 +72,20 @@ def test_it_serves_and_ends_in_order(
     assert (process.returncode, output, errors) == (0, "", "")
 
 
+def test_what_no_run_could_carry_is_refused(
+    start: Start, anybody: Any, md: RemoteKVMapping, tmp_path: Path
+) -> None:
+    path = tmp_path / "token"
+    arguments = ("--url", md.backend.url, "--entry-point", "xas", "--writable")
+    process = start(*arguments, "--token-file", str(path), KV_DICT_CHECK="bluesky")
+    url = line(process).partition(": ")[2]
+    client = type(anybody)(url, {"Authorization": f"Bearer {path.read_text().strip()}"})
+    client.until_live()
+    answer = client.ask("/api/value?key=sample", "PUT", "[1]", If_None_Match="*")
+    assert (answer.status, "bluesky wants" in answer.json()["error"]) == (422, True)
+    assert dict(md) == {}
+
+
 def test_several_stores_side_by_side(start: Start, anybody: Any, tmp_path: Path) -> None:
     one, two = (f"sqlite://{tmp_path / name}.db" for name in ("one", "two"))
     process = start("--url", one, "--url", two, "--entry-point", "xas", "--entry-point", "xrd")
