@@ -81,9 +81,10 @@ def stay_during_runs(RE: RunEngine) -> Callable[[], None]:  # noqa: N803
     def check(entry_point: str) -> None:
         if str(RE.state) in _NO_RUNS or not (still := tuple(runs.values())):
             return
+        verb = "is" if len(still) == 1 else "are"
         raise RunOpenError(
-            f"no change to {entry_point!r}: {' and '.join(still)} is open and would go on with it. "
-            "Nothing was changed; do it when the run is over (if it is paused: RE.resume(), or "
+            f"no change to {entry_point!r}: {' and '.join(still)} {verb} open and would go on with "
+            "it. Nothing was changed; do it when the run is over (if it is paused: RE.resume(), or "
             "RE.stop())"
         )
 
