@@ -67,6 +67,10 @@ class DatabaseFile:
         """
         if self._seen:
             self.identity()
+        elif self.path.is_dir():
+            raise ConfigurationError(
+                f"{self.path} is a folder; name a file in it: {self.path / 'metadata.db'}"
+            )
         elif not self.path.parent.is_dir():
             raise ConfigurationError(
                 f"cannot make {self.path}: there is no folder {self.path.parent}; make it first, "
@@ -103,7 +107,8 @@ class DatabaseFile:
         try:
             kind, version, objects = _what_it_is(connection)
         finally:
-            connection.execute("ROLLBACK")
+            if connection.in_transaction:  # an error of the disk may have ended it
+                connection.execute("ROLLBACK")
         if kind == 0 and objects == 0:
             self._create(connection)
         elif kind != APPLICATION_ID:
@@ -222,7 +227,10 @@ _REASONS = {
     sqlite3.SQLITE_BUSY: "another process held the lock for longer than the timeout",
     sqlite3.SQLITE_LOCKED: "another connection held the lock for longer than the timeout",
     sqlite3.SQLITE_FULL: "the disk is full; free some space",
-    sqlite3.SQLITE_READONLY: "it is read-only for this user; check the file's and folder's mode",
+    sqlite3.SQLITE_READONLY: (
+        "it is read-only for this user, who has to be allowed to write to the file and to its "
+        "folder, also to read: SQLite keeps its locks there"
+    ),
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened; check the file's and folder's permissions",
     sqlite3.SQLITE_PERM: "access is denied; check the file's and folder's permissions",
     sqlite3.SQLITE_CORRUPT: "it is damaged; restore a backup",

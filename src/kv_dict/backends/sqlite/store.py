@@ -165,8 +165,10 @@ class Store(SynchronousFace):
             self._roll_back(connection)
             if committing and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_IOERR:
                 # The record may have reached the disk before the error did.
-                reason = f"{self._file.path}: {error}, while committing"
-                raise OutcomeUnknown(reason) from error
+                raise OutcomeUnknown(
+                    f"{self._file.path}: the disk failed while committing ({error}); the write may "
+                    "or may not be in the file: read it when the disk works again"
+                ) from error
             raise explain(error, self._file.path) from error
         except BaseException as error:
             if committing and not connection.in_transaction:  # a Ctrl-C that came too late
