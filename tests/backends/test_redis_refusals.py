@@ -17,6 +17,7 @@ from kv_dict import ConfigurationError, RedisBackend, RemoteKVMapping, Unavailab
 from kv_dict.model import Delete, Put, Stale
 from kv_dict.testing import Watching
 from kv_dict.testing.proxy import FaultProxy
+from kv_dict.testing.servers.nats import NatsServer
 from kv_dict.testing.servers.redis import RedisServer
 
 T = 5.0
@@ -102,7 +103,7 @@ def test_a_replica_refuses_writes_until_it_is_a_master(
         md["only here"] = 1
         here.replicaof("127.0.0.1", other.port)
         until(lambda: here.info("replication")["master_link_status"] == "up")
-        with pytest.raises(Unavailable, match=r"READONLY.*nothing was written"):
+        with pytest.raises(Unavailable, match=r"READONLY.*it is a replica; name its master"):
             md["n"] = 2
         with pytest.raises(Unavailable, match="READONLY"):
             md.increment("n")
@@ -135,6 +136,16 @@ def test_a_watch_of_a_server_that_is_given_another_data_set(
         asyncio.run(work(there, here, other.port))
 
 
+def test_a_server_of_another_kind(tmp_path: Path) -> None:
+    with (
+        NatsServer(tmp_path / "nats") as nats,
+        RemoteKVMapping(RedisBackend(f"redis://127.0.0.1:{nats.port}"), "ep1") as md,
+        pytest.raises(Unavailable, match="what answers there is no Redis server") as caught,
+    ):
+        md["a"]
+    assert "server_id" not in str(caught.value)  # what NATS greets with
+
+
 def test_a_full_disk_writes_nothing(tmp_path: Path) -> None:
     with (
         RedisServer(tmp_path / "server", "--save", "1000 1000") as server,
@@ -146,7 +157,7 @@ def test_a_full_disk_writes_nothing(tmp_path: Path) -> None:
         client.bgsave()
         until(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err")
         for write in (lambda: md.update(n=2), lambda: md.increment("n"), md.clear):
-            with pytest.raises(Unavailable, match=r"MISCONF.*nothing was written"):
+            with pytest.raises(Unavailable, match=r"MISCONF.*it cannot write to its disk"):
                 write()
         assert dict(md) == {"n": 1}
 

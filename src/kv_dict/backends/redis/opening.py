@@ -98,6 +98,13 @@ class Opener:
         if isinstance(error, KVDictError):
             return error
         if isinstance(error, redis.AuthenticationError | redis.exceptions.AuthorizationError):
+            if not self._arguments.get("credential_provider"):
+                return ConfigurationError(
+                    f"{where} wants a password, and none was given: put it into a file, and name "
+                    "that in the URL: redis://user@host/0?password_file=FILE, without user@ if "
+                    "there is none (of a sentinel: sentinel_password_file=)",
+                    layer="login",
+                )
             return ConfigurationError(
                 f"{where} refuses the user or password ({error}); check them in the URL, or the "
                 "file that password_file= names",
@@ -115,6 +122,10 @@ class Opener:
                 f"{where}: no TLS connection can be made ({error}); is it a port for TLS, and "
                 "is a client certificate asked for (cert_file=, key_file=)?",
                 layer="tls",
+            )
+        if isinstance(error, redis.InvalidResponse):
+            return Unavailable(
+                f"{where}: what answers there is no Redis server; is it the right port?"
             )
         if isinstance(cause, FileNotFoundError) and "ssl_ca_certs" in self._arguments:
             return ConfigurationError(f"{where}: a file of the TLS options is missing", layer="tls")

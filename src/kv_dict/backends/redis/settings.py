@@ -163,7 +163,7 @@ def _addresses(parts: SplitResult, port: int) -> list[Address]:
             found.append((unquote(one.hostname or "localhost"), one.port or port))
         except ValueError:
             raise ConfigurationError(
-                "the URL of a Redis server cannot be read: the port is no number"
+                "the URL of a Redis server cannot be read: the port is no number up to 65535"
             ) from None
     return found
 

@@ -362,7 +362,18 @@ def refusal(url: str, reply: ErrorReply) -> KVDictError:
         return ConfigurationError(
             f"{url}: the user may not do this ({reply}); see ACL SETUSER", layer="permission"
         )
-    return Unavailable(f"{url} refuses ({reply}); nothing was written")
+    remedy = _REMEDIES.get(reply.code, "")
+    return Unavailable(f"{url} refuses ({reply}){remedy}; nothing was written")
+
+
+_REMEDIES: Final = {
+    "LOADING": ": it is starting, and reads its data; wait for it",
+    "MASTERDOWN": ": it is a replica that has lost its master; bring the master back, or name it",
+    "MISCONF": ": it cannot write to its disk; free some space, and see its log",
+    "NOREPLICAS": ": fewer replicas are connected than min-replicas-to-write demands",
+    "OOM": ": its memory is full; raise maxmemory, or remove what is not needed",
+    "READONLY": ": it is a replica; name its master, or the sentinels (redis+sentinel://)",
+}
 
 
 _stores: weakref.WeakSet[Store] = weakref.WeakSet()
