@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import subprocess
 import sys
 import threading
@@ -320,11 +321,16 @@ def test_a_missing_database(postgres_url: str) -> None:
     face_of(backend).close()
 
 
-def test_a_missing_table_says_what_to_run(postgres_url: str, sql: Elsewhere, table: str) -> None:
-    backend = PostgresBackend(postgres_url, table)
+@pytest.mark.parametrize("name", ["{}", """"It's {}\""""])
+def test_a_missing_table_says_what_to_run(
+    postgres_url: str, sql: Elsewhere, table: str, name: str
+) -> None:
+    backend = PostgresBackend(postgres_url, name.format(table))
     with pytest.raises(ConfigurationError, match="create_table=True") as caught:
         face_of(backend).commit([Put("k", b"1")], timeout=5)
-    script = str(caught.value).partition("transaction:\n")[2]
+    python, *command = shlex.split(str(caught.value).partition("the SQL that this prints: ")[2])
+    assert python == "python"
+    script = subprocess.check_output([sys.executable, *command], text=True, timeout=60)
     sql.execute(f"BEGIN; {script}; COMMIT")
     face_of(backend).commit([Put("k", b"1")], timeout=5)
     assert value(backend, "k") == b"1"
