@@ -56,9 +56,12 @@ def test_the_environment_says_where(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         ("sqlite:./sub/a.db", "{cwd}/sub/a.db"),
         ("sqlite:///{tmp}/with%20space%3F.db", "{tmp}/with space?.db"),
         ("sqlite:////a.db", "/a.db"),
+        ("sqlite:~/a.db", "{tmp}/home/a.db"),
+        ("sqlite:~nobody-here/a.db", "{cwd}/~nobody-here/a.db"),
     ],
 )
-def test_sqlite_urls(url: str, path: str, tmp_path: Path) -> None:
+def test_sqlite_urls(url: str, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     backend = open_backend(url.format(tmp=tmp_path))
     assert isinstance(backend, SQLiteBackend)
     expected = Path(os.path.normpath(path.format(tmp=tmp_path, cwd=Path.cwd())))
@@ -78,6 +81,11 @@ def test_options_follow_the_url() -> None:
     ("target", "says"),
     [
         ("nowhere", "is not a URL"),
+        ("", "is empty"),
+        (" ", "is empty"),
+        ("metadata.db", "that of a file is 'sqlite:metadata.db'"),
+        ("data/md", "that of a file is 'sqlite:data/md'"),
+        ("/data/md.db", "that of a file is 'sqlite:////data/md.db'"),
         ("gopher://x", "a URL starts with one of memory:, nats:, sqlite:, "),
         ("sqlite://", "needs a file"),
         ("sqlite://host/a.db", "names a host"),
@@ -100,7 +108,7 @@ def test_what_cannot_be_opened_says_why(target: str, says: str, tmp_path: Path) 
 
 
 def test_a_target_is_text(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="target is a URL, not"):
+    with pytest.raises(TypeError, match="target is a URL or the name of a profile, not"):
         open_mapping(tmp_path / "a.db")  # type: ignore[arg-type]
 
 

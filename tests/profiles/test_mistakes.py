@@ -76,7 +76,7 @@ def refusal(target: str | None = "a", **more: Any) -> str:
         ("options = { history = [1] }", "options.history", "[1] is not a text"),
         ('url = "memory://"\noptions = { histori = 1 }', "url", "no option 'histori'"),
         ('url = "gopher://hush"', "url", "no backend for 'gopher'"),
-        ('url = "xas.db"', "url", "a URL starts with one of"),
+        ('url = "xas.db"', "url", "that is not a URL"),
         ('url = "redis://[hush"', "url", "malformed"),
         ('url = "redis://:hush@h"', "url", "it holds a password or token"),
         ('url = "redis://u:hu/sh@h"', "url", "it holds a password or token"),

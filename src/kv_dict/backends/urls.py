@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ def open_backend(url: str) -> Backend:
     ----------
     url : str
         ``memory://``; ``sqlite:///absolute/path.db``, or ``sqlite:///name.db`` and
-        ``sqlite:relative/path.db`` for a file in the working directory; ``redis://host:port/db``,
-        ``rediss://`` with TLS, ``unix:///path/of/redis.sock``, ``redis+sentinel://host/master``,
+        ``sqlite:relative/path.db`` for a file in the working directory, ``sqlite:~/path.db`` for
+        one in the home folder; ``redis://host:port/db``, ``rediss://`` with TLS,
+        ``unix:///path/of/redis.sock``, ``redis+sentinel://host/master``,
         ``redis+cluster://host:port,host:port/``; ``postgresql://user@host/database``;
         ``nats://host:4222/``, ``tls://`` with TLS. Options of the constructor may follow as query
         parameters: ``sqlite:///path.db?poll_interval=0.05``,
@@ -41,6 +43,10 @@ def open_backend(url: str) -> Backend:
         parts = urlsplit(url)
     except ValueError:
         raise ConfigurationError(f"the URL {url.partition(':')[0]}:... is malformed") from None
+    if ":" not in url:  # not shown: it may be a password that was put in the wrong place
+        raise ConfigurationError(
+            "that is not a URL; one is like sqlite:///path/to/file.db or redis://host:6379/0"
+        )
     opener = _OPENERS.get(parts.scheme)
     if opener is None:
         known = ", ".join(f"{scheme}:" for scheme in _OPENERS)
@@ -86,7 +92,8 @@ def _open_sqlite(parts: SplitResult, options: dict[str, str]) -> Backend:
     if not path:
         raise ConfigurationError("sqlite:// needs a file: sqlite:///path/to/file.db")
     converted = _refuse_unknown("sqlite", options, {"poll_interval": float, "history": int})
-    return SQLiteBackend(Path(path), **converted)
+    home = os.path.expanduser(path)  # noqa: PTH111 - a ~ that means nobody stays as it is
+    return SQLiteBackend(Path(home), **converted)
 
 
 def _open_redis(parts: SplitResult, options: dict[str, str]) -> Backend:

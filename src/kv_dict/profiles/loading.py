@@ -66,8 +66,13 @@ def load_profile(
     """
     if target is not None and not isinstance(target, str):
         raise TypeError(
-            f"target is a URL, not {type(target).__name__}, or the name of a profile; for a file: "
-            "sqlite:///path"
+            f"target is a URL or the name of a profile, not {type(target).__name__}; that of a "
+            "file is 'sqlite:///path/to/file.db'"
+        )
+    if target is not None and not target.strip():
+        raise ConfigurationError(
+            "the URL, or the name of the profile, is empty: was it to come from a variable that is "
+            "not set? Leave it out to use the profile in force"
         )
     said = {
         "entry_point": entry_point,
@@ -87,7 +92,7 @@ def load_profile(
         given = {"url": Given(target, Origin("argument")), "reads": Given("server", _DEFAULT)}
         given |= _FOR_ANYTHING | nearer | arguments
         return _profile(_OF_URL, Origin("argument"), given)
-    name, source, given = _selected(target or None, profile_dir)
+    name, source, given = _selected(target, profile_dir)
     if "url" in nearer:
         given = _without_address(given)
     return _profile(name, source, _with_facility(given | nearer | arguments))
@@ -157,6 +162,9 @@ def _selected(
         return name, source, dict(_FOR_ANYTHING)
     if name in FACILITIES:
         return name, source, {"from": Given(name, Origin("built in"))}
+    if target and ("/" in name or name.endswith((".db", ".sqlite"))):
+        file = f"sqlite:///{name}" if name.startswith("/") else f"sqlite:{name}"
+        raise ConfigurationError(f"{name!r} is not a URL; that of a file is {file!r}")
     known = list(dict.fromkeys([*(n for file in files for n in file.profiles), *BUILT_IN]))
     said = f"{name!r} is not a URL, and" if target else f"{source.where} = {name!r}:"
     raise ConfigurationError(

@@ -189,7 +189,8 @@ class Bucket:
                 f"there is no bucket {self.name!r} on {self._where}. Make it once: nats kv add "
                 f"{self.name} --history={self.wanted.history or HISTORY} --server {server} && nats "
                 f"stream edit {self.stream} --allow-batch --force --server {server} (add "
-                "--replicas=3 on a cluster); or pass create_bucket=True",
+                "--replicas=3 on a cluster); or pass create_bucket=True (in a URL "
+                "?create_bucket=true)",
                 layer="store",
             )
         config = {

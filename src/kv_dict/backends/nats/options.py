@@ -77,7 +77,9 @@ class Options:
             try:
                 port = urlsplit(f"{scheme}://{host}").port
             except ValueError:
-                raise ConfigurationError(f"{scheme}://{host}: the port is no number") from None
+                raise ConfigurationError(
+                    f"{scheme}://{host}: the port is no number up to 65535"
+                ) from None
             if port == 0:
                 raise ConfigurationError(f"{scheme}://{host}: a server has no port 0")
         options = cls(
