@@ -63,7 +63,7 @@ def test_a_healthy_store(
         "configuration",
         "driver",
         *with_network,
-        "login",
+        "login" if with_network else "answer",
         "store",
         "read",
         "write",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import decimal
 import json
 import pathlib
+import sqlite3
 import threading
 import uuid
 from typing import Any
@@ -60,10 +62,28 @@ def test_ls_shows_a_tree(run: Run, md: RemoteKVMapping) -> None:
 
 
 def test_ls_of_nothing_is_empty_and_of_nothing_like_that_a_failure(run: Run) -> None:
+    run("set", "scan_id=1")
+    run("del", "scan_id")
     assert run("ls").output == ""
     run("set", "scan_id=1")
     assert "none of the 1 keys" in run("ls", "x*", status=1).stderr
     assert 'did you mean "scan_id"' in run("ls", "scan_ids", status=1).stderr
+
+
+@pytest.mark.parametrize(
+    "looking", [("ls",), ("get", "a"), ("history", "a"), ("export",), ("check", "--read-only")]
+)
+def test_looking_makes_no_file(run: Run, tmp_path: pathlib.Path, looking: tuple[str, ...]) -> None:
+    status = 2 if looking[0] == "check" else 1
+    told = run(*looking, "--url", f"sqlite://{tmp_path}/beamlne.db", status=status).output
+    assert f"there is no file {tmp_path}/beamlne.db; the first write makes it" in told
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["--url", "--profile"])
+def test_an_empty_option_is_not_the_default_store(run: Run, option: str) -> None:
+    told = run("set", option, "", "a=1", status=2).stderr
+    assert "is empty: was it to come from a variable that is not set?" in told
 
 
 # -- get -------------------------------------------------------------------------------------------
@@ -199,6 +219,45 @@ def test_set_several_is_one_step(run: Run, md: RemoteKVMapping) -> None:
     assert "given twice" in run("set", "a=1", "a=2", status=2).stderr
     assert "has no value" in run("set", "a", status=2).stderr
     assert "has no value" in run("set", "a=1", "b", "c", status=2).stderr
+
+
+def test_set_refuses_a_key_that_was_lost(run: Run, md: RemoteKVMapping) -> None:
+    """As in ``kv-dict set $KEY=3``, where no such variable is set."""
+    assert 'has no key in front of "="' in run("set", "=3", "a=1", status=2).stderr
+    assert dict(md) == {}
+    run("set", "", "3")
+    assert dict(md) == {"": 3}
+
+
+def test_set_and_del_put_right_what_cannot_be_read(
+    run: Run, md: RemoteKVMapping, tmp_path: pathlib.Path
+) -> None:
+    def damage(*keys: str) -> None:
+        with contextlib.closing(sqlite3.connect(tmp_path / "md.db")) as other, other:
+            other.executemany(
+                "INSERT OR REPLACE INTO entries (key, value) VALUES (?, ?)",
+                [(f"md:{key}", "{no JSON") for key in keys],
+            )
+
+    md["a"] = 1
+    damage("bad", "worse")
+    assert "not JSON" in run("get", "bad", status=1).stderr
+    assert run("set", "bad", "2").stdout == "bad = 2  (was unreadable)\n"
+    assert "worse = 3  (was unreadable)" in run("set", "a=2", "worse=3", "new=4").stdout
+    assert dict(md) == {"a": 2, "bad": 2, "new": 4, "worse": 3}
+
+    damage("bad", "worse")
+    assert "cannot be read" in run("set", "bad", "5", "--if-revision", "7", status=1).stderr
+    assert "is there already" in run("set", "bad", "5", "--if-absent", status=1).stderr
+    assert "not JSON" in run("set", "bad/part", "5", status=1).stderr
+    assert lines(run("set", "bad", "5", "--json")) == [{"key": "bad", "value": 5}]
+    assert run("del", "worse").stdout == "worse removed  (was unreadable)\n"
+    damage("worse")
+    assert lines(run("del", "worse", "a", "--json")) == [
+        {"key": "worse"},
+        {"key": "a", "previous": 2},
+    ]
+    assert dict(md) == {"bad": 5, "new": 4}
 
 
 def test_set_a_part_leaves_the_rest(run: Run, md: RemoteKVMapping) -> None:
@@ -419,7 +478,8 @@ def test_a_profile(run: Run, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("KV_DICT_CONFIG", str(file))
     monkeypatch.delenv("KV_DICT_URL")
     run("ls", "--profile", "nobody", status=2)
-    assert run("ls", "--profile", "xas").stdout == ""  # looking puts no defaults in
+    run("set", "--profile", "xas", "a=0")
+    assert run("ls", "--profile", "xas", "--keys").stdout == "a\n"  # looking puts no defaults in
     refused = run("--profile", "xas", "set", "a=1", "beamline_id=XAS", status=1).stderr
     assert "--unlock" in refused
     run("--profile", "xas", "set", "a=1", "beamline_id=XAS", "--unlock")
@@ -441,6 +501,7 @@ def test_a_wrong_command_suggests(run: Run) -> None:
 
 @pytest.mark.parametrize("command", ["ls", "get", "set", "del", "watch", "history", "export"])
 def test_help_has_an_example(run: Run, command: str) -> None:
+    assert "\\b" not in run(command, "--help").stdout  # what click is told, not the user
     assert f"  kv-dict {command}" in run(command, "--help").stdout
 
 

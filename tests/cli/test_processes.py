@@ -239,6 +239,9 @@ def test_a_terminal_gets_colour_and_lines_that_fit(tmp_path: Path) -> None:
 
 
 def test_a_command_imports_no_more_than_it_needs(tmp_path: Path) -> None:
+    url = f"sqlite://{tmp_path / 'md.db'}"
+    with open_mapping(url) as md:
+        md["a"] = 1
     program = (
         "import sys; sys.argv = ['kv-dict', 'ls', '--url', sys.argv[1]]\n"
         "from kv_dict.cli.commands import cli\n"
@@ -246,7 +249,7 @@ def test_a_command_imports_no_more_than_it_needs(tmp_path: Path) -> None:
         "print(*sorted(sys.modules))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, f"sqlite://{tmp_path / 'md.db'}"],
+        [sys.executable, "-c", program, url],
         capture_output=True,
         text=True,
         timeout=PATIENCE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Any
 
@@ -11,7 +12,7 @@ from kv_dict.cli.difference import NOTHING, Difference
 from kv_dict.cli.opening import Store, pass_store, unlock_option
 from kv_dict.cli.output import Failure, Line, Printer
 from kv_dict.cli.paths import Path, changed, look, missing, shown, shown_path
-from kv_dict.cli.revisions import as_text
+from kv_dict.cli.revisions import UNREADABLE, as_text, guards, version_of
 from kv_dict.cli.values import as_json, brief, typed
 from kv_dict.errors import ConflictError
 from kv_dict.mapping import RemoteKVMapping, Version
@@ -88,6 +89,11 @@ def _pairs(items: tuple[str, ...]) -> list[tuple[tuple[str, ...], str]]:
         raise click.UsageError(
             f"{shown([wrong])} has no value: kv-dict set PATH VALUE, or PATH=VALUE for each"
         )
+    if wrong := next((item for item in items if item.startswith("=")), None):
+        raise click.UsageError(
+            f'{shown([wrong])} has no key in front of "="; to set the empty key: '
+            'kv-dict set "" VALUE'
+        )
     pairs = [item.split("=", 1) for item in items]
     paths = [path.convert(name, None, None) for name, _ in pairs]
     if twice := next((p for p in paths if paths.count(p) > 1), None):
@@ -112,9 +118,9 @@ def _whole(
 ) -> list[Difference]:
     """Assign whole items, each in place of what was found there."""
     for _ in attempts(md.timeout, " and ".join(f"md[{key!r}]" for key in values)):
-        found = _found(md, values)
+        found = _found(md, list(values))
         _check(found, if_revision, if_absent, next(iter(values)))
-        expected = {key: found[key].revision if key in found else None for key in values}
+        expected = {key: None for key in values if key not in found} | guards(found)
         try:
             md.commit(values, expected=expected)
         except ConflictError:
@@ -126,13 +132,14 @@ def _whole(
     raise AssertionError  # the attempts end with an error
 
 
-def _found(md: RemoteKVMapping, keys: dict[str, Any]) -> dict[str, Version]:
-    if len(keys) > 1:
-        return {key: version for key, version in md.versions().items() if key in keys}
-    try:
-        return {key: md.version(key) for key in keys}
-    except KeyError:
-        return {}
+def _found(md: RemoteKVMapping, keys: list[str]) -> dict[str, Version]:
+    # Of several keys one snapshot; it leaves out what cannot be read.
+    found = {key: one for key, one in md.versions().items() if key in keys} if keys[1:] else {}
+    for key in keys:
+        if key not in found:
+            with contextlib.suppress(KeyError):
+                found[key] = version_of(md, key)
+    return found
 
 
 def _check(found: dict[str, Version], if_revision: str | None, if_absent: bool, key: str) -> None:
@@ -143,6 +150,8 @@ def _check(found: dict[str, Version], if_revision: str | None, if_absent: bool, 
         return
     if key not in found:
         raise Failure(f"nothing was written: there is no {shown([key])} any more")
+    if found[key].value is UNREADABLE:
+        raise Failure(f"nothing was written: {shown([key])} cannot be read, so no revision holds")
     now = as_text(found[key].revision)
     if now != if_revision:
         raise Failure(
@@ -180,18 +189,22 @@ def _inside(
         except KeyError:
             raise missing([key], md) from None
         return done
-    found = _found(md, {key: None})
+    found = _found(md, [key])
     _check(found, if_revision, if_absent, key)
     try:
         md.commit({key: change(found[key].value)}, expected={key: found[key].revision})
     except ConflictError:
-        _check(_found(md, {key: None}), if_revision, if_absent, key)
+        _check(_found(md, [key]), if_revision, if_absent, key)
         raise
     return done
 
 
+def _line(value: Any) -> Line:
+    return [("unreadable", "warn")] if value is UNREADABLE else brief(value)
+
+
 def _text(value: Any) -> str:
-    return "".join(text for text, _ in brief(value))
+    return "".join(text for text, _ in _line(value))
 
 
 def _told(difference: Difference) -> Line:
@@ -199,7 +212,7 @@ def _told(difference: Difference) -> Line:
     line: Line = [(shown_path(path), "key"), (" = ", ""), *brief(after)]
     if before is NOTHING:
         return [*line, ("  (new)", "faint")]
-    return [*line, ("  (was ", "faint"), *brief(before), (")", "faint")]
+    return [*line, ("  (was ", "faint"), *_line(before), (")", "faint")]
 
 
 def _as_object(difference: Difference) -> dict[str, Any]:
@@ -208,6 +221,6 @@ def _as_object(difference: Difference) -> dict[str, Any]:
     if len(path) > 1:
         told["path"] = list(path)
     told["value"] = as_json(after)
-    if before is not NOTHING:
+    if before is not NOTHING and before is not UNREADABLE:
         told["previous"] = as_json(before)
     return told

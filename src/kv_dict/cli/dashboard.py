@@ -61,7 +61,7 @@ def dashboard(
     tls_cert: Path | None,
     tls_key: Path | None,
 ) -> None:
-    r"""Show what is there, live, on a web page for any number of browsers.
+    """Show what is there, live, on a web page for any number of browsers.
 
     \b
     kv-dict dashboard

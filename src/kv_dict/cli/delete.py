@@ -9,6 +9,7 @@ import click
 from kv_dict.cli.opening import Store, pass_store, unlock_option
 from kv_dict.cli.output import Printer
 from kv_dict.cli.paths import Path, look, missing, shown_path, without
+from kv_dict.cli.revisions import UNREADABLE, guards, version_of
 from kv_dict.cli.values import as_json, brief
 from kv_dict.errors import ConflictError
 from kv_dict.mapping import RemoteKVMapping
@@ -47,10 +48,13 @@ def delete(
             told: dict[str, Any] = {"key": path[0]}
             if len(path) > 1:
                 told["path"] = list(path)
-            printer.json({**told, "previous": as_json(value)})
+            if value is not UNREADABLE:
+                told["previous"] = as_json(value)
+            printer.json(told)
         elif not quiet:
             name = (shown_path(path), "key")
-            was = [(" removed  (was ", "faint"), *brief(value), (")", "faint")]
+            before = [("unreadable", "warn")] if value is UNREADABLE else brief(value)
+            was = [(" removed  (was ", "faint"), *before, (")", "faint")]
             printer.line([name, *was], fit=True)
 
 
@@ -59,11 +63,11 @@ def _items(md: RemoteKVMapping, keys: list[str]) -> list[tuple[tuple[str, ...], 
         found = {}
         for key in keys:
             try:
-                found[key] = md.version(key)
+                found[key] = version_of(md, key)
             except KeyError:
                 raise missing([key], md) from None
         try:
-            md.commit(delete=keys, expected={key: found[key].revision for key in keys})
+            md.commit(delete=keys, expected=guards(found))
         except ConflictError:
             continue
         return [((key,), found[key].value) for key in keys]

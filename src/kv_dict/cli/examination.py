@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from kv_dict.backend import Backend
 from kv_dict.cli.bounded import within
-from kv_dict.cli.opening import Store
+from kv_dict.cli.opening import Store, missing_file
 from kv_dict.errors import ConfigurationError, KVDictError, OutcomeUnknown, Unavailable
 from kv_dict.keys import KeySpace
 from kv_dict.mapping import RemoteKVMapping
@@ -164,6 +164,10 @@ def _host(host: str, port: int, timeout: float) -> list[Step]:
 
 
 def _store(backend: Backend, profile: Profile, writes: bool) -> Iterator[Step]:
+    if not writes and (path := missing_file(backend)):
+        yield Step("store", "fail", f"there is no file {path}; the first write makes it", "", 2)
+        return
+    has_users = urlsplit(backend.url).scheme not in ("sqlite", "memory")
     begun = time.perf_counter()
     try:
         face_of(backend).ping(timeout=profile.timeout)
@@ -171,13 +175,16 @@ def _store(backend: Backend, profile: Profile, writes: bool) -> Iterator[Step]:
         if _layer(error) == "store":
             yield Step("login", "ok", "this program is let in")
         if isinstance(error, ConfigurationError):
-            yield _failed("login", error)
+            yield _failed("login" if has_users else "store", error)
         else:
             tls = urlsplit(backend.url).scheme.startswith(("rediss", "tls"))
             advice = "does the server speak TLS on this port?" if tls else ""
             yield _failed("answer", error, advice)
         return
-    yield Step("login", "ok", f"this program is let in; it answers in {_since(begun)}")
+    if has_users:
+        yield Step("login", "ok", f"this program is let in; it answers in {_since(begun)}")
+    else:
+        yield Step("answer", "ok", f"in {_since(begun)}")
     yield Step("store", "ok", "it is there")
     yield from _findings(backend, profile.timeout)
     yield from _use(backend, profile, writes)

@@ -40,7 +40,7 @@ def export(store: Store, file: str, form: str | None, select: tuple[str, ...], f
 
     A FILE that is there is not replaced without --force. It is complete, or not there.
     """
-    with store.open() as md:
+    with store.look() as md:
         items = md.copy()
     if select:
         items = {k: v for k, v in items.items() if any(fnmatchcase(k, p) for p in select)}

@@ -41,7 +41,7 @@ def get(store: Store, path: tuple[str, ...], as_object: bool, raw: bool) -> None
     """
     if as_object and raw:
         raise click.UsageError("--json and --raw: choose one")
-    with store.open() as md:
+    with store.look() as md:
         try:
             version = md.version(path[0])
         except KeyError:

@@ -30,7 +30,7 @@ def history(store: Store, path: tuple[str, ...], last: int | None, as_lines: boo
     """
     if len(path) > 1:
         raise click.UsageError(f"history is kept of whole items: kv-dict history {path[0]}")
-    with store.open() as md:
+    with store.look() as md:
         versions = md.history(path[0])
         if not versions:
             if path[0] in md:

@@ -54,7 +54,7 @@ def ls(
     """
     from fnmatch import fnmatchcase
 
-    with store.open() as md:
+    with store.look() as md:
         versions = md.versions()
     selected = {
         key: version

@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from kv_dict.cli.output import Failure
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kv_dict.backend import Backend
     from kv_dict.mapping import RemoteKVMapping
     from kv_dict.profiles import Profile
 
-__all__ = ["Store", "pass_store", "said", "store_options", "unlock_option"]
+__all__ = ["Store", "missing_file", "pass_store", "said", "store_options", "unlock_option"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -50,6 +55,20 @@ class Store:
             on_outage="fail",
         )
 
+    def look(self) -> RemoteKVMapping:
+        """Return a mapping for a command that writes nothing: it makes no file either.
+
+        Raises
+        ------
+        Failure
+            The SQLite file is not there: its name may be misspelt.
+        """
+        md = self.open()
+        if path := missing_file(md.backend):
+            md.close()
+            raise Failure(f"there is no file {path}; the first write makes it")
+        return md
+
     def open(self, *, unlock: bool = False) -> RemoteKVMapping:
         """Return a mapping, each of whose reads asks the store; nothing is connected yet.
 
@@ -67,6 +86,22 @@ class Store:
             protected=() if unlock else found.protected,
             check=None if unlock else found.checked_by,
         )
+
+
+def missing_file(backend: Backend) -> Path | None:
+    """Return the SQLite file of a store that is not there yet: its name may be misspelt."""
+    if not backend.url.startswith("sqlite:"):
+        return None
+    from kv_dict.backends.sqlite import SQLiteBackend
+
+    if isinstance(backend, SQLiteBackend):
+        try:
+            backend.path.stat()
+        except FileNotFoundError:
+            return backend.path if backend.path.parent.is_dir() else None
+        except OSError:
+            return None  # opening it tells what is wrong, as it does of a folder that is not there
+    return None
 
 
 def store_options(function: _Function) -> _Function:

@@ -1,12 +1,38 @@
-"""Revisions as text: what is printed, and what ``--if-revision`` takes."""
+"""Revisions: of what is there, and as text, which is printed and which ``--if-revision`` takes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import blake2b
+from typing import Final
 
+from kv_dict.errors import DecodeError
+from kv_dict.mapping import RemoteKVMapping, Version
 from kv_dict.model import Revision
 
-__all__ = ["as_text"]
+__all__ = ["UNREADABLE", "as_text", "guards", "version_of"]
+
+UNREADABLE: Final = object()
+"""In place of a value that another program wrote and this one cannot read."""
+
+
+def version_of(md: RemoteKVMapping, key: str) -> Version:
+    """Return what an item is; one that cannot be read is `UNREADABLE`, and can be replaced.
+
+    Raises
+    ------
+    KeyError
+        It is not there.
+    """
+    try:
+        return md.version(key)
+    except DecodeError:
+        return Version(UNREADABLE, None, "")
+
+
+def guards(found: Mapping[str, Version]) -> dict[str, Revision]:
+    """Return the revisions that a commit should expect; of what cannot be read none is known."""
+    return {key: one.revision for key, one in found.items() if one.value is not UNREADABLE}
 
 
 def as_text(revision: Revision) -> str:
