@@ -37,7 +37,8 @@ __all__ = [
 ]
 
 NO_HISTORY: Final = (
-    "earlier values are not kept; open it with history=N to keep the last N of each key from now on"
+    "earlier values are not kept; open it once with history=N (in a URL ?history=8) to keep the "
+    "last N of each key from now on"
 )
 """What a store says that could keep a history and was not told to."""
 

@@ -110,6 +110,7 @@ def test_what_was_meant_as_a_container_is_not_kept_as_a_string(text: str) -> Non
         ("--watch sample", Request("watch", ("sample",))),
         ("--prompt", Request("prompt")),
         ("--no-prompt", Request("no-prompt")),
+        ("-h", Request("help")),
     ],
 )
 def test_a_line_is_understood(line: str, request_: Request) -> None:

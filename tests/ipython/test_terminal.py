@@ -36,6 +36,7 @@ def test_a_session(start: Callable[..., Terminal], tmp_path: Path) -> None:
     terminal.run("md = open_mapping('sqlite:md.db', reads='replica')")
     assert terminal.run("%load_ext kv_dict") == ""
     assert terminal.run("%md").endswith("md.db\nempty")
+    assert "%md energy 7.112            set it" in terminal.run("%md --help")
     assert terminal.run('%md sample {"name": "Fe", "x": 5}') == (
         "md['sample'] = {'name': 'Fe', 'x': 5}"
     )

@@ -21,6 +21,7 @@ __all__ = ["Codec", "CustomCodec", "JSONCodec"]
 
 _TAG_BEGINS = f'"{MARK}'.encode()
 _LONG_INTEGER = re.compile(rb"[0-9]{19}")
+_LONGEST_PATH = 120  # characters that are shown; of what contains itself it has no end
 _DEEPEST = 200  # what is read may be nested deeper than what is written, but not without end
 
 
@@ -61,7 +62,10 @@ class JSONCodec:
             except orjson.JSONEncodeError as error:
                 raise find_surrogate(plain) or Refused(str(error)) from None
         except Refused as refused:
-            message = f"{where}{refused.path:.400} cannot be stored: {refused.reason}"
+            path = refused.path
+            if len(path) > _LONGEST_PATH:
+                path = f"{path[: _LONGEST_PATH // 2]}...{path[-_LONGEST_PATH // 2 :]}"
+            message = f"{where}{path} cannot be stored: {refused.reason}"
             raise EncodeError(message) from None
 
     def decode(self, data: bytes, where: str) -> Any:

@@ -24,6 +24,8 @@ _OPTIONS: Final = {
     "--watch": "watch",
     "--prompt": "prompt",
     "--no-prompt": "no-prompt",
+    "-h": "help",
+    "--help": "help",
 }
 _QUOTED: Final = r"'(?:[^'\\]|\\.)*'|" + r'"(?:[^"\\]|\\.)*"'
 _WORD: Final = re.compile(rf"({_QUOTED})(?=\s|$)\s*(.*)|(\S+)\s*(.*)", re.DOTALL)
@@ -38,7 +40,7 @@ class Request:
 
     Attributes
     ----------
-    action : {"tree", "show", "set", "delete", "watch", "prompt", "no-prompt"}
+    action : {"tree", "show", "set", "delete", "watch", "prompt", "no-prompt", "help"}
         What to do.
     path : tuple of str
         With what; empty for all of it.

@@ -22,7 +22,7 @@ __all__ = ["complete_here", "complete_no_more", "offered"]
 
 _IDENTIFIER: Final = "kv_dict.md"
 _LINE: Final = re.compile(r"\s*%?md\s+(?:(?:-d|--delete|-w|--watch)\s+)?(\S*)$")
-_OPTIONS: Final = ("--delete", "--watch", "--prompt", "--no-prompt")
+_OPTIONS: Final = ("--delete", "--watch", "--prompt", "--no-prompt", "--help")
 _TO_BE_QUOTED: Final = re.compile(r"[\s'\"]|^-|^$")
 
 

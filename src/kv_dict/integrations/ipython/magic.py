@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 from typing import Any
 
@@ -41,10 +42,14 @@ class MetadataMagics(Magics):
         %md -d sample/name          delete it (--delete)
         %md -w [sample]             follow changes by anybody, until Ctrl-C (--watch)
         %md --prompt, --no-prompt   data session and scan id in front of the prompt, or not
+        %md --help                  this
 
         A key with spaces is written in quotes. In a path ~1 is a / and ~0 a ~ in a key.
         """
         request = parse(line)
+        if request.action == "help":
+            print(inspect.getdoc(MetadataMagics.md))
+            return None
         shell: Any = self.shell
         if request.action in ("prompt", "no-prompt"):
             (show_segment if request.action == "prompt" else hide_segment)(shell)
