@@ -42,8 +42,15 @@ _NEEDED: Final = ("starlette", "uvicorn")
     type=click.Path(path_type=Path),
     help="Holds the token; made with a new one if it is not there.",
 )
-@click.option("--allowed-host", metavar="NAME", multiple=True, help="A further name of this host.")
-@click.option("--public-url", default="", metavar="URL", help="How a proxy is asked for it.")
+@click.option(
+    "--allowed-host",
+    metavar="NAME",
+    multiple=True,
+    help="Another name by which browsers ask for it.",
+)
+@click.option(
+    "--public-url", default="", metavar="URL", help="The address at which a proxy serves it."
+)
 @click.option("--tls-cert", type=click.Path(path_type=Path), help="Certificate, PEM: speak TLS.")
 @click.option("--tls-key", type=click.Path(path_type=Path), help="Its key, PEM.")
 def dashboard(

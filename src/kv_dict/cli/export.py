@@ -22,7 +22,7 @@ __all__ = ["export"]
     "--format", "form", type=click.Choice(FORMATS), help="If the name of FILE does not tell it."
 )
 @click.option(
-    "--select", metavar="PATTERN", multiple=True, help="Only keys like this; again for more."
+    "--select", metavar="PATTERN", multiple=True, help="Only keys like this; may be repeated."
 )
 @click.option("--force", is_flag=True, help="Replace a FILE that is there.")
 @pass_store

@@ -17,7 +17,7 @@ KEPT: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """One line of the trace.
+    """One change of hands of a baton, as its log keeps it.
 
     Attributes
     ----------

@@ -126,7 +126,7 @@ class Settings:
 
 
 class Dashboard:
-    """Sources on a web page.
+    """A web page that shows sources, live, to any number of browsers.
 
     Parameters
     ----------

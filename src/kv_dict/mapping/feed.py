@@ -41,7 +41,7 @@ MAX_PENDING: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One item of a mapping became another, or went.
+    """A change of one item of a mapping: it was written, or removed.
 
     Attributes
     ----------

@@ -54,8 +54,8 @@ def load_profile(
     Raises
     ------
     ConfigurationError
-        There is no such profile; or a key that nobody knows, a value of another kind, a file that
-        cannot be read, or a driver that is not installed. Says where, what, and what to do.
+        There is no such profile, or its name is empty; a key is not known, a value is of the wrong
+        kind, a file cannot be read, or a driver is not installed. Says where, what, and what to do.
 
     Examples
     --------
@@ -163,8 +163,8 @@ def _selected(
     if name in FACILITIES:
         return name, source, {"from": Given(name, Origin("built in"))}
     if target and ("/" in name or name.endswith((".db", ".sqlite"))):
-        file = f"sqlite:///{name}" if name.startswith("/") else f"sqlite:{name}"
-        raise ConfigurationError(f"{name!r} is not a URL; that of a file is {file!r}")
+        url = f"sqlite:///{name}" if name.startswith("/") else f"sqlite:{name}"
+        raise ConfigurationError(f"{name!r} is not a URL; that of a file is {url!r}")
     known = list(dict.fromkeys([*(n for file in files for n in file.profiles), *BUILT_IN]))
     said = f"{name!r} is not a URL, and" if target else f"{source.where} = {name!r}:"
     raise ConfigurationError(

@@ -10,7 +10,7 @@ __all__ = ["open_mapping"]
 def open_mapping(
     target: str | None = None, *, entry_point: str | None = None, reads: str | None = None
 ) -> RemoteKVMapping:
-    """Open a mapping: ``RunEngine(open_mapping())``.
+    """Open the dictionary in a store, ready for use: ``RunEngine(open_mapping())``.
 
     Parameters
     ----------
