@@ -165,3 +165,27 @@ def test_without_a_mapping_in_the_session_it_is_the_profiles(
     assert "cannot be followed" in terminal.run("%md -w")
     terminal.type("exit" + ENTER)
     assert "Warning" not in terminal.end()
+
+
+def test_an_exception_shows_the_line_that_asked(start: Callable[..., Terminal]) -> None:
+    terminal = start()
+    begin(terminal, "memory://")
+    terminal.run("def label(sample): md['sample'] = sample")
+    assert "remote.py" in terminal.run("label(object())")
+    terminal.run("%load_ext kv_dict")
+    for mode in ("Context", "Plain", "Minimal"):
+        terminal.run(f"%xmode {mode}")
+        told = terminal.run("label(object())")
+        assert "EncodeError" in told
+        assert "md['sample'] cannot be stored" in told
+        assert ("label(sample)" in told) is (mode != "Minimal")
+        assert "kv_dict/" not in told
+    terminal.run("%xmode Context")
+    told = terminal.run("open_mapping('redis://127.0.0.1:1/0', reads='server')['a']")
+    assert "Connection refused" in told
+    assert "direct cause" not in told
+    terminal.run("%xmode Verbose")
+    assert "remote.py" in terminal.run("label(object())")
+    terminal.run("%xmode Context")
+    terminal.run("%unload_ext kv_dict")
+    assert "remote.py" in terminal.run("label(object())")

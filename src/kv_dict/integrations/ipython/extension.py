@@ -10,6 +10,7 @@ from kv_dict.integrations.ipython.completing import complete_here, complete_no_m
 from kv_dict.integrations.ipython.magic import MetadataMagics
 from kv_dict.integrations.ipython.prompt import hide_segment
 from kv_dict.integrations.ipython.target import close_profile
+from kv_dict.integrations.ipython.tracebacks import show_all_frames, show_frames_outside
 from kv_dict.mapping import LayeredMapping, RemoteKVMapping
 from kv_dict.mapping.nested import NestedDict, NestedList
 
@@ -20,9 +21,13 @@ _HARMLESS: Final = {RemoteKVMapping, LayeredMapping, NestedDict, NestedList}
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Add ``%md`` and its completion; have ``md["sample"]["<TAB>`` look into nested values."""
+    """Add ``%md`` and its completion; have ``md["sample"]["<TAB>`` look into nested values.
+
+    Exceptions of kv_dict show the line that asked, without what is inside of kv_dict.
+    """
     shell.register_magics(MetadataMagics)
     complete_here(shell)
+    show_frames_outside()
     EVALUATION_POLICIES["limited"].allowed_getitem.update(_HARMLESS)  # type: ignore[attr-defined]
 
 
@@ -31,5 +36,6 @@ def unload_ipython_extension(shell: Any) -> None:
     shell.magics_manager.magics["line"].pop("md", None)
     complete_no_more(shell)
     EVALUATION_POLICIES["limited"].allowed_getitem -= _HARMLESS  # type: ignore[attr-defined]
+    show_all_frames()
     hide_segment(shell)
     close_profile()
