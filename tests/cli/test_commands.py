@@ -259,6 +259,11 @@ def test_set_and_del_put_right_what_cannot_be_read(
     ]
     assert dict(md) == {"bad": 5, "new": 4}
 
+    damage("bad")
+    told = run("import", "--replace", "-", stdin='{"bad": 6, "a": 1}', status=1).stderr
+    assert "what is there of 'bad' cannot be read" in told
+    assert dict(md) == {"new": 4}
+
 
 def test_set_a_part_leaves_the_rest(run: Run, md: RemoteKVMapping) -> None:
     md["sample"] = {"name": "x", "layers": [1, 2], "when": {3}}

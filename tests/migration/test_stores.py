@@ -460,7 +460,9 @@ def test_a_wrong_password(tmp_path: Path, url: str) -> None:
     [
         ("redis://h/0?prefix=x", "memory://", {}, "new, empty store"),
         ("memory://", "sqlite:x.db", {}, "new, empty store"),
-        ("redis://h/0?prefix=x", "md.db", {}, "is not a URL, and no profile has that name"),
+        ("redis://h/0?prefix=x", "nobody", {}, "is not a URL, and no profile has that name"),
+        ("redis://h/0?prefix=x", "md.db", {}, "that of a file is 'sqlite:md.db'"),
+        ("sqlite:.", "sqlite:x.db", {}, "is a folder; name a file in it"),
         ("redis://h/0?prefix=x", "sqlite:no/folder/x.db", {"kind": "json"}, "for a file or folder"),
         ("redis://h/0?prefix=x", "rediss:///", {"kind": "other"}, "no kind of source"),
         ("sqlite:x.db", "sqlite:y.db", {"kind": "redis-json-dict"}, "keeps its keys in Redis"),

@@ -69,7 +69,8 @@ def assign(
         else:
             if any(len(path) > 1 for path in values):
                 raise click.UsageError(
-                    "parts of several items are no atomic step; change them one after the other"
+                    "parts of different items cannot be changed in one atomic step; change them "
+                    "one after the other"
                 )
             whole = {path[0]: value for path, value in values.items()}
             done = _whole(md, whole, if_revision, if_absent)

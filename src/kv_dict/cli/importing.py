@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,11 @@ from kv_dict.cli.difference import NOTHING, Difference, differences
 from kv_dict.cli.documents import FORMATS, format_of, read
 from kv_dict.cli.opening import Store, pass_store, unlock_option
 from kv_dict.cli.output import Failure, Printer
+from kv_dict.cli.revisions import UNREADABLE, version_of
 from kv_dict.codec import JSONCodec
 from kv_dict.errors import ConflictError
 from kv_dict.keys import check_key
+from kv_dict.mapping import RemoteKVMapping
 
 __all__ = ["import_"]
 
@@ -81,11 +85,25 @@ def import_(
         try:
             md.commit(put, delete=removed, expected=guards)
         except ConflictError as conflict:
+            if unreadable := _unreadable(md, conflict.keys):
+                raise Failure(
+                    f"nothing was written: what is there of {', '.join(map(repr, unreadable))} "
+                    "cannot be read, as another program wrote it; remove it first with kv-dict del"
+                ) from None
             names = ", ".join(conflict.keys)
             raise Failure(
                 f"nothing was written: others have just changed {names}; again?"
             ) from None
     printer.line([(summary, "head")])
+
+
+def _unreadable(md: RemoteKVMapping, keys: Iterable[str]) -> list[str]:
+    found = []
+    for key in keys:
+        with contextlib.suppress(KeyError):
+            if version_of(md, key).value is UNREADABLE:
+                found.append(key)
+    return found
 
 
 def _bytes(path: Path) -> bytes:

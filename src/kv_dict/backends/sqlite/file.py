@@ -14,7 +14,7 @@ from typing import Final
 from kv_dict.backends.sqlite.schema import APPLICATION_ID, CREATE, UPGRADE, VERSION
 from kv_dict.errors import ConfigurationError, EncodeError, KVDictError, Unavailable
 
-__all__ = ["DatabaseFile", "Identity", "explain", "is_busy"]
+__all__ = ["DatabaseFile", "Identity", "explain", "folder_instead", "is_busy"]
 
 Identity = tuple[int, int]
 """Device and inode: what tells a file from another one that took its name."""
@@ -68,9 +68,7 @@ class DatabaseFile:
         if self._seen:
             self.identity()
         elif self.path.is_dir():
-            raise ConfigurationError(
-                f"{self.path} is a folder; name a file in it: {self.path / 'metadata.db'}"
-            )
+            raise folder_instead(self.path)
         elif not self.path.parent.is_dir():
             raise ConfigurationError(
                 f"cannot make {self.path}: there is no folder {self.path.parent}; make it first, "
@@ -199,6 +197,11 @@ def network_file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) ->
         if len(folder.parts) > best and resolved.is_relative_to(folder):
             best, kind = len(folder.parts), fstype
     return kind if kind in _NETWORK else None
+
+
+def folder_instead(path: Path) -> ConfigurationError:
+    """Return the error for a folder where a file is needed."""
+    return ConfigurationError(f"{path} is a folder; name a file in it: {path / 'metadata.db'}")
 
 
 def is_busy(error: sqlite3.Error) -> bool:

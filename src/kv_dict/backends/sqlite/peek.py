@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from kv_dict.backend import StoreMissing
-from kv_dict.backends.sqlite.file import explain
+from kv_dict.backends.sqlite.file import explain, folder_instead
 from kv_dict.backends.sqlite.schema import APPLICATION_ID
 from kv_dict.backends.sqlite.store import entries_of, key_range
 from kv_dict.errors import ConfigurationError, Unavailable
@@ -43,6 +43,8 @@ def peek(path: Path, prefix: str, *, timeout: float) -> Snapshot:
     Unavailable
         It cannot be read now.
     """
+    if path.is_dir():
+        raise folder_instead(path)
     for _ in range(_ATTEMPTS):
         before = _state(path)
         used = any(Path(f"{path}{suffix}").exists() for suffix in ("-wal", "-journal"))

@@ -32,7 +32,7 @@ def show_all_frames() -> None:
 
 
 def _lines(error: KVDictError) -> list[str]:
-    shell: Any = get_ipython()  # type: ignore[no-untyped-call]
+    shell: Any = get_ipython()
     show = shell.InteractiveTB
     if show.mode == "Verbose":
         return list(show.structured_traceback(type(error), error, error.__traceback__))
