@@ -13,13 +13,14 @@ What the program itself writes goes through one function, which does the trigger
 
 from __future__ import annotations
 
+import shlex
 from typing import Final
 
 from kv_dict.backend import MOST_KEPT
 from kv_dict.backends.postgres.history import COLUMN, GRANTS, HISTORY, REMEMBER, REMEMBER_ALL
 from kv_dict.backends.postgres.table import TableName
 
-__all__ = ["REACH", "VERSION", "creation_sql", "upgrade_sql"]
+__all__ = ["REACH", "VERSION", "creation_command", "creation_sql", "upgrade_sql"]
 
 VERSION: Final = 1
 
@@ -188,6 +189,13 @@ def creation_sql(
     """
     begin = _ENTRIES if upgrade_from is None else _FROM_TWO_COLUMNS
     return _filled(begin + _FUNCTIONS + _REST + HISTORY, table, history or 0, upgrade_from)
+
+
+def creation_command(table: TableName, *, history: int | None) -> str:
+    """Return the command that prints `creation_sql`, for messages: the SQL itself is 250 lines."""
+    arguments = f"table={table.sql()!r}" + (f", history={history}" if history else "")
+    program = f"import kv_dict; print(kv_dict.PostgresBackend({arguments}).creation_sql)"
+    return f"python -c {shlex.quote(program)}"
 
 
 def upgrade_sql(table: TableName, history: int) -> str:

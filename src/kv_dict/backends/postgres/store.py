@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shlex
 import threading
 import time
 import weakref
@@ -35,6 +34,7 @@ from kv_dict.backends.postgres.explain import (
 )
 from kv_dict.backends.postgres.follower import Follower, Wake
 from kv_dict.backends.postgres.layout import Shape, keep, look, make
+from kv_dict.backends.postgres.schema import creation_command
 from kv_dict.backends.postgres.servers import Servers
 from kv_dict.backends.postgres.statements import Statements
 from kv_dict.backends.postgres.table import TableName
@@ -224,7 +224,7 @@ class Store:
                 f"{self._owner.url}: there is no table {layout.table}. Open it once with "
                 "create_table=True (in a URL ?create_table=true), as a user that may create "
                 "tables; or have an operator run, in one transaction, the SQL that this prints: "
-                f"{_printing(layout.table, self._history)}",
+                f"{creation_command(layout.table, history=self._history)}",
                 layer="store",
             )
         self._statements = Statements(layout)
@@ -366,13 +366,6 @@ class Store:
             self._wakes.discard(wake)
             with contextlib.suppress(ConfigurationError, Unavailable):
                 await self._home(follower.close, _CLOSE_TIMEOUT)
-
-
-def _printing(table: TableName, history: int | None) -> str:
-    """Return the command that prints the SQL that makes a table; the SQL itself is 250 lines."""
-    arguments = f"table={table.sql()!r}" + (f", history={history}" if history else "")
-    program = f"import kv_dict; print(kv_dict.PostgresBackend({arguments}).creation_sql)"
-    return f"python -c {shlex.quote(program)}"
 
 
 _all: weakref.WeakSet[Store] = weakref.WeakSet()
