@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import Any, Final, NamedTuple, TypeVar
+from weakref import WeakValueDictionary
 
 from kv_dict.backend import Backend
 from kv_dict.checks import Check
@@ -103,7 +104,7 @@ class Scope(Lifetime):
         super().__init__(backend, space, timeout)
         self.codec = codec
         self.protection = Protection(protected, space)
-        self._turns: dict[str, Turn] = {}
+        self._turns: WeakValueDictionary[str, Turn] = WeakValueDictionary()
         self._warned: dict[str, Revision] = {}
         self._counted: dict[str, Group] = {}
         self.local = local
@@ -417,8 +418,15 @@ class Scope(Lifetime):
     def ask_to_commit(
         self, operations: Sequence[Operation], timeout: float
     ) -> tuple[Revision | None, ...]:
-        """Commit to the backend, and tell nobody."""
-        return self._face.commit(operations, timeout=timeout)
+        """Commit to the backend, and tell nobody.
+
+        What Unavailable means for a write is said here, for all backends: a read may raise it too.
+        """
+        try:
+            return self._face.commit(operations, timeout=timeout)
+        except Unavailable as error:
+            told = Unavailable(f"{error}; nothing was written")
+            raise told.with_traceback(error.__traceback__) from error.__cause__
 
     @property
     def may_hold_back(self) -> bool:
@@ -460,11 +468,11 @@ class Scope(Lifetime):
         """Return ``work(left)``, letting one thread at a time read and then write one key.
 
         Others could only get in its way: a compare-and-set that waits for theirs to be committed
-        finds that it is stale, again and again.
+        finds that it is stale, again and again. A turn lasts as long as somebody has it or waits
+        for it. Two threads that come first at the same instant may get one each: then they meet in
+        the store, as two processes do.
         """
-        turn = self._turns.get(key)
-        if turn is None:
-            turn = self._turns.setdefault(key, Turn(reentrant=True))
+        turn = self._turns.setdefault(key, Turn(reentrant=True))
         return turn.take(work, self.timeout, lambda: self._busy(key))
 
     def _busy(self, key: str) -> Unavailable:
