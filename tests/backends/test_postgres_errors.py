@@ -112,7 +112,7 @@ def test_undone_for_another_writer_and_sent_again(
 
 def test_no_connection_left(sql: Elsewhere, person: str, theirs: PostgresBackend) -> None:
     sql.execute(f"ALTER ROLE {person} CONNECTION LIMIT 0")
-    with pytest.raises(Unavailable, match=r"no connection left.*nothing was written"):
+    with pytest.raises(Unavailable, match="no connection left"):
         face_of(theirs).commit([Put("k", b"2")], timeout=5)
     sql.execute(f"ALTER ROLE {person} CONNECTION LIMIT 5")
     face_of(theirs).commit([Put("k", b"2")], timeout=5)
@@ -131,7 +131,7 @@ def test_a_server_that_only_reads_for_a_while(
 ) -> None:
     sql.execute(f"ALTER ROLE {person} SET default_transaction_read_only = on")
     assert holds(theirs) == b"1"
-    with pytest.raises(Unavailable, match=r"only reads.*nothing was written"):
+    with pytest.raises(Unavailable, match="only reads"):
         face_of(theirs).commit([Put("k", b"2")], timeout=5)
     sql.execute(f"ALTER ROLE {person} RESET default_transaction_read_only")
     face_of(theirs).commit([Put("k", b"2")], timeout=5)  # on a connection made since

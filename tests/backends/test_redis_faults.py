@@ -84,9 +84,18 @@ def commands(client: redis.Redis) -> dict[str, int]:
 
 def test_refused(tmp_path: Path) -> None:
     with RemoteKVMapping(RedisBackend(f"redis://127.0.0.1:{free_port()}"), "ep1") as md:
-        for use in (lambda: md["a"], lambda: md.update(a=1), lambda: dict(md)):
-            with pytest.raises(Unavailable, match=r"cannot be reached .*nothing was written"):
-                use()
+        with pytest.raises(Unavailable, match=r"cannot be reached .*; nothing was written$"):
+            md.update(a=1)
+        for read in (lambda: md["a"], lambda: dict(md), lambda: md.switch("ep2")):
+            with pytest.raises(Unavailable, match=r"cannot be reached .*refused.\)$"):
+                read()
+
+
+def test_a_refused_open_names_the_server_once() -> None:
+    url = f"redis://127.0.0.1:{free_port()}/0"
+    with pytest.raises(Unavailable, match=r"cannot be reached") as refused:
+        RemoteKVMapping(RedisBackend(url), "ep1", reads="replica")
+    assert str(refused.value).count(url) == 1
 
 
 def test_an_address_that_never_answers() -> None:
