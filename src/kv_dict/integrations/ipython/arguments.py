@@ -10,12 +10,11 @@ from typing import Any, Final
 
 from IPython.core.error import UsageError
 
+from kv_dict.mapping import paths
+from kv_dict.mapping.paths import Path, PathError
 from kv_dict.mapping.showing import one_line
 
-__all__ = ["Path", "Request", "parse", "spelt", "typed"]
-
-Path = tuple[str, ...]
-"""A key of the mapping, and steps into its value: keys of dicts, indexes of lists."""
+__all__ = ["Request", "parse", "typed"]
 
 _OPTIONS: Final = {
     "-d": "delete",
@@ -82,11 +81,6 @@ def parse(line: str) -> Request:
     return Request(action, path)
 
 
-def spelt(step: object) -> str:
-    """Return a key as a path spells it: ``/`` as ``~1`` and ``~`` as ``~0``."""
-    return str(step).replace("~", "~0").replace("/", "~1")
-
-
 def typed(text: str) -> Any:
     """Return the value that somebody typed: JSON, a Python literal, or else the text itself.
 
@@ -127,9 +121,10 @@ def _word(text: str) -> tuple[str, str, bool]:
 
 
 def _path(text: str) -> Path:
-    if re.search(r"~(?![01])", text):
-        raise UsageError(f"{one_line(text, 60)}: '~' in a key is written ~0, and '/' is written ~1")
-    return tuple(step.replace("~1", "/").replace("~0", "~") for step in text.split("/"))
+    try:
+        return paths.parse(text)
+    except PathError as error:
+        raise UsageError(str(error)) from None
 
 
 def _not_json(constant: str) -> Any:
