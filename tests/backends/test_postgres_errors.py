@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -14,6 +13,7 @@ from kv_dict.backends.postgres import batch
 from kv_dict.model import Put
 from kv_dict.portal import face_of
 from kv_dict.testing.raw.postgres import Elsewhere
+from kv_dict.testing.waiting import until
 
 
 @pytest.fixture
@@ -47,13 +47,6 @@ def holds(backend: PostgresBackend) -> bytes:
     entry = face_of(backend).read("k", timeout=5)
     assert entry is not None
     return entry.value
-
-
-def soon(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 15
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -169,7 +162,7 @@ def test_timeouts_of_the_server(
     query = f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{person}'"
     for number in range(3):
         face_of(theirs).commit([Put("k", b"%d" % number)], timeout=5)
-        soon(lambda: sql.fetch(query)[0][0] == 0)
+        until(lambda: sql.fetch(query)[0][0] == 0)
     assert holds(theirs) == b"2"
 
 

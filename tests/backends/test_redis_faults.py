@@ -56,20 +56,6 @@ def md(server: RedisServer) -> Iterator[RemoteKVMapping]:
         yield md
 
 
-@pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    """A plain client of the shared server, emptied."""
-    with redis.Redis.from_url(redis_url) as client:
-        client.flushdb()
-        yield client
-
-
-@pytest.fixture
-def shared(redis_url: str, client: redis.Redis) -> Iterator[RemoteKVMapping]:
-    with RemoteKVMapping(RedisBackend(redis_url), "ep1") as md:
-        yield md
-
-
 def commands(client: redis.Redis) -> dict[str, int]:
     """Return how often each command was called since the last `config_resetstat`."""
     return {

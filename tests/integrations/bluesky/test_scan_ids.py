@@ -64,18 +64,6 @@ def started(RE: RunEngine, plan: Any = None) -> list[int]:
     return ids
 
 
-@pytest.fixture(params=["sqlite", "redis", "postgres", "nats"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite://{tmp_path}/md.db"
-    name = request.getfixturevalue(f"{request.param}_url")
-    if request.param == "postgres":
-        return f"{name}?table={request.getfixturevalue('table')}&create_table=true"
-    if request.param == "nats":
-        return f"{name}?bucket={request.getfixturevalue('bucket')}&create_bucket=true"
-    return name
-
-
 @pytest.mark.parametrize(("reads", "kind"), [("replica", "sync")])
 def test_four_run_engines_in_four_processes(url: str, reads: str, kind: str) -> None:
     race(url, reads, kind)
