@@ -165,7 +165,7 @@ def test_a_first_server_that_is_cut_off(postgres_url: str, table: str, timeout: 
                 md["a"] = 1
             except Unavailable:
                 assert timeout < 1, "there was time enough for the second one"
-            assert time.monotonic() - begun < timeout + 1.5
+            assert time.monotonic() - begun < timeout + 4
             connections = proxy.connections
             md.timeout = 5
             for number in range(5):

@@ -93,7 +93,7 @@ def test_an_address_that_never_answers() -> None:
             started = time.monotonic()
             with pytest.raises(Unavailable):
                 md["a"] = 1
-            assert time.monotonic() - started < 2
+            assert time.monotonic() - started < 4
 
 
 def test_down_and_back(md: RemoteKVMapping, server: RedisServer) -> None:
@@ -120,7 +120,7 @@ def test_frozen(md: RemoteKVMapping, server: RedisServer) -> None:
         md["m"] = 2
     with pytest.raises(Unavailable):
         md["n"]
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 6
     server.thaw()
     assert md["n"] in (1, 2)
     assert "m" not in md
