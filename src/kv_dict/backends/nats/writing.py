@@ -165,7 +165,7 @@ class Writer:
             if len(messages) > MAX_OPERATIONS:
                 raise Unsupported(
                     f"{self._where}: {len(operations)} operation(s) change {len(messages)} keys; "
-                    f"NATS writes {MAX_OPERATIONS} together at most. Nothing was written"
+                    f"NATS writes {MAX_OPERATIONS} together at most"
                 )
             await connection.ready(deadline)
             for number, message in enumerate(early, 1):
