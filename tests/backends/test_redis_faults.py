@@ -70,8 +70,9 @@ def commands(client: redis.Redis) -> dict[str, int]:
 
 def test_refused(tmp_path: Path) -> None:
     with RemoteKVMapping(RedisBackend(f"redis://127.0.0.1:{free_port()}"), "ep1") as md:
-        with pytest.raises(Unavailable, match=r"cannot be reached .*; nothing was written$"):
-            md.update(a=1)
+        for write in (lambda: md.update(a=1), lambda: md.increment("a"), lambda: md.pop("a")):
+            with pytest.raises(Unavailable, match=r"cannot be reached .*; nothing was written$"):
+                write()
         for read in (lambda: md["a"], lambda: dict(md), lambda: md.switch("ep2")):
             with pytest.raises(Unavailable, match=r"cannot be reached .*refused.\)$"):
                 read()

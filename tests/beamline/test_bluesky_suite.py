@@ -16,7 +16,7 @@ pytest.importorskip("ophyd")
 
 SUITE = Path(__file__).with_name("bluesky_suite.py")
 
-# What has most to do with RE.md, in a quarter of a minute; all of it takes minutes, on the command line.
+# What has most to do with RE.md, in half a minute at most; all of it takes minutes, by hand.
 MODULES = ("test_metadata", "test_documents", "test_multi_runs", "test_preprocessors")
 ENGINE = "test_run_engine"
 SLOW = "suspend or deferred_pause"

@@ -64,6 +64,7 @@ def md() -> Iterator[RemoteKVMapping]:
         ('{"name": "Fe", "n": [1, 2.5, null]}', {"name": "Fe", "n": [1, 2.5, None]}),
         ("{'name': 'Fe', 'open': True}", {"name": "Fe", "open": True}),
         ("[1, 2]", [1, 2]),
+        ('{"$kv:complex": [1.0, -2.0]}', 1 - 2j),
     ],
 )
 def test_a_value_is_json_or_python_or_a_string(text: str, value: Any) -> None:
@@ -81,6 +82,7 @@ def test_a_value_is_json_or_python_or_a_string(text: str, value: Any) -> None:
         "(",
         "[" * 100_000,
         "{'a': open('f')}",
+        '{"$kv:none such": 1}',
         "{'a': {}()}",
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any, Final, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
@@ -160,13 +160,15 @@ class Scope(Lifetime):
         return () if entry is None else (entry,)
 
     def versions(self, key: str, timeout: float) -> Iterator[tuple[Stored, Callable[[], float]]]:
-        """Yield a key as it is held here, and then, after each conflict, as the store has it.
+        """Yield what a write shall replace: as it is held here; after a conflict, as it is stored.
 
         Each with a function that tells the seconds left; ConflictError when none are.
         """
         first = True
         for left in attempts(timeout, f"md[{key!r}]"):
-            yield (self._read if first else self.load)(key, left()), left
+            with _writing():
+                stored = (self._read if first else self.load)(key, left())
+            yield stored, left
             first = False
 
     def readable(self, timeout: float | None = None) -> list[tuple[Stored, Any]]:
@@ -418,15 +420,9 @@ class Scope(Lifetime):
     def ask_to_commit(
         self, operations: Sequence[Operation], timeout: float
     ) -> tuple[Revision | None, ...]:
-        """Commit to the backend, and tell nobody.
-
-        What Unavailable means for a write is said here, for all backends: a read may raise it too.
-        """
-        try:
+        """Commit to the backend, and tell nobody."""
+        with _writing():
             return self._face.commit(operations, timeout=timeout)
-        except Unavailable as error:
-            told = Unavailable(f"{error}; nothing was written")
-            raise told.with_traceback(error.__traceback__) from error.__cause__
 
     @property
     def may_hold_back(self) -> bool:
@@ -490,3 +486,13 @@ class Scope(Lifetime):
             logging.getLogger("kv_dict").warning(
                 "%s; it is left out of the mapping (%s)", error, self
             )
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Say what Unavailable means for a write, whatever the backend: a read may raise it too."""
+    try:
+        yield
+    except Unavailable as error:
+        told = Unavailable(f"{error}; nothing was written")
+        raise told.with_traceback(error.__traceback__) from error.__cause__

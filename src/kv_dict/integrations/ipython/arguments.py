@@ -10,9 +10,11 @@ from typing import Any, Final
 
 from IPython.core.error import UsageError
 
+from kv_dict.codec.tags import restore
+from kv_dict.errors import DecodeError
 from kv_dict.mapping import paths
 from kv_dict.mapping.paths import Path, PathError
-from kv_dict.mapping.showing import one_line
+from kv_dict.mapping.showing import harmless, one_line
 
 __all__ = ["Request", "parse", "typed"]
 
@@ -84,13 +86,17 @@ def parse(line: str) -> Request:
 def typed(text: str) -> Any:
     """Return the value that somebody typed: JSON, a Python literal, or else the text itself.
 
+    Types beyond JSON are tagged as in the store.
+
     >>> typed("7.1"), typed("Fe2O3"), typed('{"layers": [1, 2]}'), typed("True"), typed("007")
     (7.1, 'Fe2O3', {'layers': [1, 2]}, True, '007')
     """
     try:
-        return json.loads(text, parse_constant=_not_json)
+        return restore(json.loads(text, parse_constant=_not_json), "the value")
     except RecursionError:
         raise UsageError("the value is nested too deeply") from None
+    except DecodeError as error:  # of a tag
+        raise UsageError(harmless(str(error))) from None
     except ValueError:
         pass
     literal = text.startswith(_LITERAL)
