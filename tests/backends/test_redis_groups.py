@@ -210,7 +210,7 @@ def test_sentinels_that_know_no_such_master(guarded: Sentinels) -> None:
 def test_replicas_that_do_not_confirm(tmp_path: Path) -> None:
     with RedisServer(tmp_path / "alone") as server:
         backend = RedisBackend(f"{server.url}?replicas=1")
-        with RemoteKVMapping(backend, "ep1", timeout=0.5) as md:
+        with RemoteKVMapping(backend, "ep1", timeout=2) as md:
             with pytest.raises(OutcomeUnknown, match=r"1 replica.* did not confirm"):
                 md["a"] = 1
             assert md["a"] == 1
