@@ -1,12 +1,13 @@
-"""Servers that tests of several folders share: started when first asked for, one a session."""
+"""What tests of several folders share; servers are started when first asked for, one a session."""
 
 from __future__ import annotations
 
 import os
 import ssl
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -15,6 +16,7 @@ from kv_dict.testing.raw.postgres import Elsewhere
 from kv_dict.testing.servers.nats import NatsServer
 from kv_dict.testing.servers.postgres import PostgresServer
 from kv_dict.testing.servers.redis import RedisServer
+from kv_dict.testing.waiting import PATIENCE, until
 
 
 @pytest.fixture(scope="session")
@@ -62,6 +64,19 @@ def table() -> str:
     return f"kv_{uuid.uuid4().hex[:12]}"
 
 
+@pytest.fixture(params=["sqlite", "redis", "postgres", "nats"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a store that is new, of each kind that several processes can share."""
+    if request.param == "sqlite":
+        return f"sqlite://{tmp_path}/md.db"
+    name = request.getfixturevalue(f"{request.param}_url")
+    if request.param == "postgres":
+        return f"{name}?table={request.getfixturevalue('table')}&create_table=true"
+    if request.param == "nats":
+        return f"{name}?bucket={request.getfixturevalue('bucket')}&create_bucket=true"
+    return str(name)
+
+
 @pytest.fixture(scope="session")
 def sql(postgres_url: str) -> Iterator[Elsewhere]:
     """A plain connection to the shared PostgreSQL."""
@@ -93,3 +108,30 @@ def tls_context(certificates: Path) -> ssl.SSLContext:
     context.load_verify_locations(certificates / "ca.pem")
     context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+@pytest.fixture
+def make_engine() -> Iterator[Callable[..., Any]]:
+    """A function that makes a RunEngine, which is stopped with its loop and thread at the end."""
+    from bluesky import RunEngine
+
+    engines: list[RunEngine] = []
+
+    def make(md: Any = None, **options: Any) -> RunEngine:
+        engines.append(RunEngine(md, **options))
+        return engines[-1]
+
+    yield make
+    for engine in engines:
+        if engine.state not in ("idle", "panicked"):
+            engine.halt()
+        engine.loop.call_soon_threadsafe(engine.loop.stop)
+        engine._th.join(PATIENCE)
+        assert not engine._th.is_alive()
+        engine.loop.close()
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], object]], None]:
+    """A function that returns when what it is given is true: see `until`."""
+    return until

@@ -32,7 +32,7 @@ class Turn:
     back once; an interrupt in the few instructions before that is made good where it surfaces.
     """
 
-    __slots__ = ("_lock", "_pid", "_reentrant")
+    __slots__ = ("__weakref__", "_lock", "_pid", "_reentrant")
 
     def __init__(self, *, reentrant: bool = False) -> None:
         self._lock = threading.RLock()

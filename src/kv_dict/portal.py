@@ -18,7 +18,7 @@ from kv_dict.model import Entry, Operation, Revision, Snapshot
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Job", "PortalFace", "face_of", "spawn"]
+__all__ = ["Job", "PortalFace", "face_of", "is_ending", "sleep", "spawn"]
 
 _Result = TypeVar("_Result")
 
@@ -36,6 +36,18 @@ def face_of(backend: Backend) -> SynchronousFace:
 def spawn(make: Callable[[], Coroutine[Any, Any, None]], name: str) -> Job:
     """Run a coroutine in the loop thread until it ends or is cancelled; it handles its errors."""
     return _portal().spawn(make, name)
+
+
+def is_ending() -> bool:
+    """Return whether the process ends: worker threads are refused then, while the loop goes on."""
+    return not threading.main_thread().is_alive()
+
+
+async def sleep(seconds: float) -> None:
+    """Let the loop do other things for so long."""
+    import asyncio  # noqa: PLC0415 - takes longer to import than all of kv_dict
+
+    await asyncio.sleep(seconds)
 
 
 class Job:

@@ -51,7 +51,7 @@ def test_a_full_bucket(nats_url: str, bucket: str) -> None:
     jetstream(nats_url, lambda js: js.create_key_value(bucket=bucket, max_bytes=20_000))
     face = face_of(NatsBackend(nats_url, bucket))
     face.commit([Put("a", b"x" * 15_000)], timeout=T)
-    with pytest.raises(Unavailable, match=r"maximum bytes exceeded .*nothing was written"):
+    with pytest.raises(Unavailable, match="maximum bytes exceeded"):
         face.commit([Put("b", b"x" * 15_000)], timeout=T)
     assert [entry.key for entry in face.snapshot("", timeout=T).entries] == ["a"]
     face.close()
@@ -152,7 +152,7 @@ def test_limits_of_an_account(tmp_path: Path) -> None:
         backend = NatsBackend(server.url, create_bucket=True, user="a", password="a")
         face = face_of(backend)
         face.commit([Put("a", b"x" * 15_000)], timeout=T)
-        with pytest.raises(Unavailable, match=r"resource limits .*nothing was written"):
+        with pytest.raises(Unavailable, match="resource limits"):
             face.commit([Put("b", b"x" * 15_000)], timeout=T)
         assert face.read("b", timeout=T) is None
         other = NatsBackend(server.url, "other", create_bucket=True, user="a", password="a")

@@ -292,7 +292,7 @@ def test_a_refused_write_is_unavailable_and_never_appears() -> None:
         before = time.monotonic()
         with pytest.raises(Unavailable, match="cannot be reached"):
             operation()
-        assert time.monotonic() - before < 1.5
+        assert time.monotonic() - before < 4
     face.close()
 
 
@@ -318,7 +318,7 @@ def test_a_frozen_server_blocks_nobody_for_long(server: NatsServer, own: NatsBac
         face.commit([Put("k", b"1")], timeout=0.5)
     with pytest.raises(Unavailable):
         face.read("k", timeout=0.5)
-    assert time.monotonic() - before < 2.5
+    assert time.monotonic() - before < 5
     server.thaw()
     commit(own, Put("k", b"2"))
     assert entries(own) == {"k": b"2"}
@@ -481,8 +481,9 @@ def test_a_blocking_call_in_the_loop_of_the_client_ends(nats_url: str, bucket: s
         md = RemoteKVMapping(backend, "ep1", timeout=0.3)
         with pytest.raises(Unavailable, match="another thread"):
             md["n"]
-        with pytest.raises(Unavailable, match="Nothing was written"):
+        with pytest.raises(Unavailable, match="nothing was written"):
             md["n"] = 2
+        md.timeout = T
         assert (await backend.read("ep1:n", timeout=T)).value == b"1"
         assert await asyncio.to_thread(md.get, "n") == 1
         await asyncio.to_thread(md.close)

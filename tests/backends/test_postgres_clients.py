@@ -154,7 +154,7 @@ def test_a_connection_of_the_users(postgres_url: str, table: str, backend: Postg
             with pytest.raises(ConfigurationError, match="in a transaction of yours"):
                 await mine.commit([Put("p:n", b"41")], timeout=5)
         await connection.close()
-        with pytest.raises(Unavailable, match=r"closed.*nothing was written"):
+        with pytest.raises(Unavailable, match="closed"):
             await mine.commit([Put("p:n", b"42")], timeout=5)
         with pytest.raises(Unavailable, match="closed"):
             await mine.read("p:n", timeout=5)
@@ -173,7 +173,7 @@ def test_a_pool_that_was_closed(postgres_url: str, table: str, backend: Postgres
             await watching.until_synced()
             pool.terminate()
             await watching.until(lambda w: w.count(Stale) == 1, "stale")
-            with pytest.raises(Unavailable, match=r"pool is clos.*nothing was written"):
+            with pytest.raises(Unavailable, match="pool is clos"):
                 await mine.commit([Put("k", b"2")], timeout=5)
             with pytest.raises(Unavailable, match="pool is clos"):
                 await mine.read("k", timeout=5)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -14,6 +13,7 @@ from kv_dict.backends.postgres import batch
 from kv_dict.model import Put
 from kv_dict.portal import face_of
 from kv_dict.testing.raw.postgres import Elsewhere
+from kv_dict.testing.waiting import until
 
 
 @pytest.fixture
@@ -47,13 +47,6 @@ def holds(backend: PostgresBackend) -> bytes:
     entry = face_of(backend).read("k", timeout=5)
     assert entry is not None
     return entry.value
-
-
-def soon(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 15
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -112,7 +105,7 @@ def test_undone_for_another_writer_and_sent_again(
 
 def test_no_connection_left(sql: Elsewhere, person: str, theirs: PostgresBackend) -> None:
     sql.execute(f"ALTER ROLE {person} CONNECTION LIMIT 0")
-    with pytest.raises(Unavailable, match=r"no connection left.*nothing was written"):
+    with pytest.raises(Unavailable, match="no connection left"):
         face_of(theirs).commit([Put("k", b"2")], timeout=5)
     sql.execute(f"ALTER ROLE {person} CONNECTION LIMIT 5")
     face_of(theirs).commit([Put("k", b"2")], timeout=5)
@@ -131,7 +124,7 @@ def test_a_server_that_only_reads_for_a_while(
 ) -> None:
     sql.execute(f"ALTER ROLE {person} SET default_transaction_read_only = on")
     assert holds(theirs) == b"1"
-    with pytest.raises(Unavailable, match=r"only reads.*nothing was written"):
+    with pytest.raises(Unavailable, match="only reads"):
         face_of(theirs).commit([Put("k", b"2")], timeout=5)
     sql.execute(f"ALTER ROLE {person} RESET default_transaction_read_only")
     face_of(theirs).commit([Put("k", b"2")], timeout=5)  # on a connection made since
@@ -169,7 +162,7 @@ def test_timeouts_of_the_server(
     query = f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{person}'"
     for number in range(3):
         face_of(theirs).commit([Put("k", b"%d" % number)], timeout=5)
-        soon(lambda: sql.fetch(query)[0][0] == 0)
+        until(lambda: sql.fetch(query)[0][0] == 0)
     assert holds(theirs) == b"2"
 
 

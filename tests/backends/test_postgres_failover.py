@@ -100,7 +100,7 @@ def test_fail_over(primary: PostgresServer, standby: Standby, table: str) -> Non
 
         reading = PostgresBackend(standby.url, table)
         assert face_of(reading).read("ep1:a", timeout=5).value == b"1"
-        with pytest.raises(Unavailable, match=r"only reads.*nothing was written"):
+        with pytest.raises(Unavailable, match="only reads"):
             face_of(reading).commit([Put("ep1:a", b"2")], timeout=5)
         only = open_backend(f"{standby.url}?target_session_attrs=read-write&table={table}")
         with pytest.raises(Unavailable, match="not what target_session_attrs asks for"):
@@ -165,7 +165,7 @@ def test_a_first_server_that_is_cut_off(postgres_url: str, table: str, timeout: 
                 md["a"] = 1
             except Unavailable:
                 assert timeout < 1, "there was time enough for the second one"
-            assert time.monotonic() - begun < timeout + 1.5
+            assert time.monotonic() - begun < timeout + 4
             connections = proxy.connections
             md.timeout = 5
             for number in range(5):

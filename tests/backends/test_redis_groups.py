@@ -198,7 +198,7 @@ def test_sentinels_that_know_no_such_master(guarded: Sentinels) -> None:
     hosts = guarded.url.removeprefix("redis+sentinel://").partition("/")[0]
     for url, error, says in (
         (f"redis+sentinel://{hosts}/other", ConfigurationError, "knows no master 'other'"),
-        (f"redis+sentinel://127.0.0.1:{free_port()}/other", Unavailable, "nothing was written"),
+        (f"redis+sentinel://127.0.0.1:{free_port()}/other", Unavailable, "cannot be reached"),
     ):
         with (
             RemoteKVMapping(RedisBackend(url), "ep1", timeout=T) as md,
@@ -210,7 +210,7 @@ def test_sentinels_that_know_no_such_master(guarded: Sentinels) -> None:
 def test_replicas_that_do_not_confirm(tmp_path: Path) -> None:
     with RedisServer(tmp_path / "alone") as server:
         backend = RedisBackend(f"{server.url}?replicas=1")
-        with RemoteKVMapping(backend, "ep1", timeout=0.5) as md:
+        with RemoteKVMapping(backend, "ep1", timeout=2) as md:
             with pytest.raises(OutcomeUnknown, match=r"1 replica.* did not confirm"):
                 md["a"] = 1
             assert md["a"] == 1
@@ -280,7 +280,7 @@ def test_what_is_half_moved_is_not_taken_for_all(cluster: RedisCluster) -> None:
         for backend in (md.backend, RedisBackend(cluster.url)):
             with RemoteKVMapping(backend, "{half}", timeout=0.5) as other:
                 for use in (lambda: dict(other), lambda: other.clear(), lambda: other["k0"]):
-                    with pytest.raises(Unavailable, match="nothing was written"):
+                    with pytest.raises(Unavailable):
                         use()
         cluster.move(number, target)
         with RemoteKVMapping(RedisBackend(cluster.url), "{half}", timeout=T) as after:

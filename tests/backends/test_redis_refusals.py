@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from kv_dict.testing import Watching
 from kv_dict.testing.proxy import FaultProxy
 from kv_dict.testing.servers.nats import NatsServer
 from kv_dict.testing.servers.redis import RedisServer
+from kv_dict.testing.waiting import until
 
 T = 5.0
 
@@ -34,28 +35,6 @@ def md(server: RedisServer) -> Iterator[RemoteKVMapping]:
     with RemoteKVMapping(RedisBackend(server.url), "ep1", timeout=T) as md:
         md["n"] = 1
         yield md
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    """A plain client of the shared server, emptied."""
-    with redis.Redis.from_url(redis_url) as client:
-        client.flushdb()
-        yield client
-
-
-@pytest.fixture
-def shared(redis_url: str, client: redis.Redis) -> Iterator[RemoteKVMapping]:
-    with RemoteKVMapping(RedisBackend(redis_url), "ep1") as md:
-        yield md
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait for what a server does in its own time, and tells nobody."""
-    deadline = time.monotonic() + 15
-    while not condition():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.02)
 
 
 # -- servers that say no -------------------------------------------------------------------------

@@ -118,27 +118,6 @@ def md(store: Store) -> RemoteKVMapping:
 
 
 @pytest.fixture
-def make_engine() -> Iterator[Callable[..., Any]]:
-    """A function that makes a RunEngine, which is stopped with its loop and thread at the end."""
-    from bluesky import RunEngine
-
-    engines: list[RunEngine] = []
-
-    def make(md: Any = None, **options: Any) -> RunEngine:
-        engines.append(RunEngine(md, **options))
-        return engines[-1]
-
-    yield make
-    for engine in engines:
-        if engine.state != "idle":
-            engine.halt()
-        engine.loop.call_soon_threadsafe(engine.loop.stop)
-        engine._th.join(DEADLINE)
-        assert not engine._th.is_alive()
-        engine.loop.close()
-
-
-@pytest.fixture
 def RE(md: RemoteKVMapping, make_engine: Callable[..., Any]) -> Any:
     return make_engine(md)
 

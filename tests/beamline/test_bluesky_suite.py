@@ -16,10 +16,10 @@ pytest.importorskip("ophyd")
 
 SUITE = Path(__file__).with_name("bluesky_suite.py")
 
-# What has most to do with RE.md, in half a minute; all of it takes minutes, on the command line.
+# What has most to do with RE.md, in half a minute at most; all of it takes minutes, by hand.
 MODULES = ("test_metadata", "test_documents", "test_multi_runs", "test_preprocessors")
 ENGINE = "test_run_engine"
-SLOW = "suspend"
+SLOW = "suspend or deferred_pause"
 
 
 @pytest.mark.timeout(200)

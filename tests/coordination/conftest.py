@@ -1,4 +1,4 @@
-"""Stores of each kind, and other processes that are killed and stopped."""
+"""A mapping, and other processes that are killed and stopped."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -25,31 +23,6 @@ DEADLINE = 30.0
 def md() -> Iterator[RemoteKVMapping]:
     with RemoteKVMapping(InMemoryAsyncBackend(), "ep1") as md:
         yield md
-
-
-@pytest.fixture
-def eventually() -> Callable[[Callable[[], object]], None]:
-    """A function that returns when what it is given is true, and fails after the deadline."""
-
-    def wait(condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + DEADLINE
-        while not condition():
-            assert time.monotonic() < deadline, "it did not come true"
-            time.sleep(0.01)
-
-    return wait
-
-
-@pytest.fixture(params=["sqlite", "redis", "postgres", "nats"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite://{tmp_path}/md.db"
-    name = request.getfixturevalue(f"{request.param}_url")
-    if request.param == "postgres":
-        return f"{name}?table={request.getfixturevalue('table')}&create_table=true"
-    if request.param == "nats":
-        return f"{name}?bucket={request.getfixturevalue('bucket')}&create_bucket=true"
-    return str(name)
 
 
 class Program:

@@ -19,10 +19,11 @@ from kv_dict import Change, InMemoryAsyncBackend, LayeredMapping, RedisBackend, 
 from kv_dict.integrations.ipython import watching
 from kv_dict.integrations.ipython.arguments import Request, parse, typed
 from kv_dict.integrations.ipython.completing import offered
-from kv_dict.integrations.ipython.places import assign, delete, look
+from kv_dict.integrations.ipython.places import assign, delete
 from kv_dict.integrations.ipython.prompt import LIVE, STALE, segment
 from kv_dict.integrations.ipython.target import Target, in_namespace
 from kv_dict.integrations.ipython.tree import everything, heading, tree
+from kv_dict.mapping.paths import PathError, look
 from kv_dict.testing.servers import RedisServer
 
 HOSTILE = "\x1b[31mred\x07\u202e<script>alert(1)</script>\n\x9b2J"
@@ -63,6 +64,7 @@ def md() -> Iterator[RemoteKVMapping]:
         ('{"name": "Fe", "n": [1, 2.5, null]}', {"name": "Fe", "n": [1, 2.5, None]}),
         ("{'name': 'Fe', 'open': True}", {"name": "Fe", "open": True}),
         ("[1, 2]", [1, 2]),
+        ('{"$kv:complex": [1.0, -2.0]}', 1 - 2j),
     ],
 )
 def test_a_value_is_json_or_python_or_a_string(text: str, value: Any) -> None:
@@ -80,6 +82,7 @@ def test_a_value_is_json_or_python_or_a_string(text: str, value: Any) -> None:
         "(",
         "[" * 100_000,
         "{'a': open('f')}",
+        '{"$kv:none such": 1}',
         "{'a': {}()}",
     ],
 )
@@ -147,7 +150,7 @@ def test_parts_of_values_are_read_and_changed_in_the_store(md: RemoteKVMapping) 
     assert assign(at, ("sample", "layers", "-2"), 0) == "md['sample']['layers'][-2] = 0"
     assert assign(at, ("sample", "-"), "dash") == "md['sample']['-'] = 'dash'"
     assert md["sample"] == {"layers": [0, 2], "-": "dash"}
-    assert look(at, ("sample", "layers", "1")) == 2
+    assert look(md, ("sample", "layers", "1")) == 2
     assert delete(at, ("sample", "layers", "0")) == "deleted md['sample']['layers'][0], which was 0"
     assert delete(at, ("sample", "-")) == "deleted md['sample']['-'], which was 'dash'"
     assert dict(md) == {"sample": {"layers": [2]}}
@@ -156,21 +159,27 @@ def test_parts_of_values_are_read_and_changed_in_the_store(md: RemoteKVMapping) 
 @pytest.mark.parametrize(
     ("path", "told"),
     [
-        (("sampel",), "there is no md['sampel']; did you mean 'sample'?"),
-        (("sample", "x", "y"), "there is no md['sample']['x']"),
-        (("sample", "layers", "7"), "md['sample']['layers'] is a list of 2: there is no item '7'"),
-        (("sample", "layers", "x"), "there is no item 'x'"),
-        (("sample", "layers", "9" * 5000), "there is no item '999"),
-        (("cycle", "x"), "md['cycle'] is of type str: nothing is in it"),
+        (("sampel",), 'there is no "sampel"; did you mean "sample"?'),
+        (("sample", "x", "y"), 'there is no "sample/x"'),
+        (("sample", "layers", "7"), 'there is no "sample/layers/7": the list has 2 items'),
+        (("sample", "layers", "x"), 'its items have numbers, not "x"'),
+        (("sample", "layers", "9" * 5000), 'not "999'),
+        (("cycle", "x"), 'there is no "cycle/x": "cycle" is of type str'),
+        (("a/b", "c/d"), 'there is no "a~1b/c~1d"'),
     ],
 )
 def test_what_is_not_there_is_told(md: RemoteKVMapping, path: tuple[str, ...], told: str) -> None:
-    md.update(sample={"layers": [1, 2]}, cycle="2026-3")
+    md.update({"sample": {"layers": [1, 2]}, "cycle": "2026-3", "a/b": {}})
     before = dict(md)
     at = Target("md", md)
-    for use in (look, delete, lambda at, path: assign(at, (*path, "new"), 1)):
-        with pytest.raises(UsageError) as caught:
-            use(at, path)
+    uses = (
+        lambda: look(md, path),
+        lambda: delete(at, path),
+        lambda: assign(at, (*path, "new"), 1),
+    )
+    for use in uses:
+        with pytest.raises(PathError) as caught:
+            use()
         assert told in str(caught.value)
         assert len(str(caught.value)) < 300
     assert dict(md) == before
@@ -210,7 +219,7 @@ def test_layers_are_shown_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
         ]
         assert segment({"md": md}) == [(LIVE, "pass-318 #4217 ")]
         assert assign(to, ("beamline_id",), "SAXS") == "md['beamline_id'] = 'SAXS'"
-        assert (look(to, ("beamline_id",)), xas["beamline_id"]) == ("SAXS", "XAS")
+        assert (look(to.mapping, ("beamline_id",)), xas["beamline_id"]) == ("SAXS", "XAS")
         assert "sample/name" in offered({"md": md}, "%md sample/")
         told: list[Any] = []
 

@@ -44,9 +44,7 @@ def test_a_session(start: Callable[..., Terminal], tmp_path: Path) -> None:
     assert terminal.run("%md cell $name {name}") == "md['cell'] = '$name {name}'"
     assert terminal.run("%md sample/x").endswith("]: 5")
     assert terminal.run("_ + 1").endswith("]: 6")
-    assert terminal.run("%md sampl") == (
-        "UsageError: there is no md['sampl']; did you mean 'sample'?"
-    )
+    assert terminal.run("%md sampl") == ('UsageError: there is no "sampl"; did you mean "sample"?')
     assert "UsageError: EncodeError: " in terminal.run('%md bad "\\ud800"')
     assert "Traceback" not in terminal.text
     assert terminal.run("md.close()") == ""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 
 import pytest
 
 from kv_dict import RemoteKVMapping, Unavailable
+from kv_dict.locks import Turn
 
 
 def test_a_slow_change_of_one_key_does_not_hold_up_another(md: RemoteKVMapping) -> None:
@@ -44,3 +46,17 @@ def test_a_function_may_use_the_mapping(md: RemoteKVMapping) -> None:
 
     assert md.transform("a", total) == 5
     assert md == {"a": 5, "b": {"n": 3}, "c": 1}
+
+
+def test_turns_are_not_kept(md: RemoteKVMapping) -> None:
+    """A mapping whose keys are made anew for years would have one for each of them."""
+
+    def turns() -> int:
+        return sum(isinstance(one, Turn) for one in gc.get_objects())
+
+    md["d"] = {}
+    before = turns()
+    for n in range(50):
+        md.increment(f"n{n}")
+        md["d"][f"x{n}"] = n
+    assert turns() <= before

@@ -321,7 +321,7 @@ def test_json(
 # -- sizes and bad input ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [0, 1, 5000])
+@pytest.mark.parametrize("count", [0, 1, 2000])
 @pytest.mark.parametrize("kind", ["persistent-dict", "stored-dict", "json"])
 def test_sizes(tmp_path: Path, url: str, destination: Read, kind: str, count: int) -> None:
     items = {f"key {n}": {"n": n} for n in range(count)}
@@ -351,7 +351,7 @@ def test_sizes(tmp_path: Path, url: str, destination: Read, kind: str, count: in
         ("json", b"{", "is not JSON"),
         ("json", b"\xff\xfe\x00", "is not JSON"),
         ("json", b"[1]", "holds a list"),
-        ("json", b'{"a": 1, "a": 2}', "gives the key 'a' twice"),
+        ("json", b'{"a": 1, "a": 2}', "is not JSON: the key 'a' is there twice"),
         ("json", b'{"a": ' + b"[" * 100_000, "is nested too deeply"),
         ("yaml", b"a: [1", "is not YAML.*line 1"),
         ("yaml", b"a: \x00", "is not YAML"),

@@ -19,15 +19,9 @@ from kv_dict.mapping import subscriptions
 from kv_dict.mapping.subscriptions import Change
 from kv_dict.replica import Replica, contents
 from kv_dict.replica import replica as replica_module
+from kv_dict.testing.waiting import until
 
 DEADLINE = 10.0
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.0002)
 
 
 def test_clearing_costs_each_key_its_share() -> None:

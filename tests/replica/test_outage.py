@@ -25,6 +25,7 @@ from kv_dict import (
     Unavailable,
 )
 from kv_dict.testing.servers.nats import NatsServer
+from kv_dict.testing.waiting import until
 
 DEADLINE = 10.0
 
@@ -51,13 +52,6 @@ def away(folder: Path) -> Iterator[Callable[[bool], None]]:
 def mapping(folder: Path, **options: object) -> RemoteKVMapping:
     backend = SQLiteBackend(folder / "md.db")
     return RemoteKVMapping(backend, "ep1", reads="replica", timeout=2, **options)
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
 
 
 def test_reads_go_on_and_writes_say_what_is_true(

@@ -9,7 +9,6 @@ import os
 import pickle
 import queue
 import threading
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import aclosing
@@ -30,6 +29,7 @@ from kv_dict.mapping.feed import Change
 from kv_dict.model import Delete, Put
 from kv_dict.replica import contents
 from kv_dict.replica import replica as replica_module
+from kv_dict.testing.waiting import until
 
 DEADLINE = 10.0
 
@@ -63,13 +63,6 @@ class Told:
         except queue.Empty:
             return True
         return False
-
-
-def until(condition: Any) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 # -- reading -------------------------------------------------------------------------------------

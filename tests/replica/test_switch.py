@@ -6,7 +6,6 @@ import asyncio
 import os
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 
 from kv_dict import Change, InMemoryAsyncBackend, RemoteKVMapping, SQLiteBackend, Unavailable
 from kv_dict.mapping import feed
+from kv_dict.testing.waiting import until
 
 DEADLINE = 10.0
 
@@ -32,13 +32,6 @@ class Told:
         change = self._queue.get(timeout=DEADLINE)
         assert not change.initial
         return change.kind, change.key, change.value, change.previous
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 @pytest.fixture(params=["server", "replica"])

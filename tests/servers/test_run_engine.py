@@ -18,6 +18,7 @@ import bluesky.plan_stubs as bps
 from bluesky import RunEngine
 
 from kv_dict.integrations.bluesky import async_scan_id_source, scan_id_source
+from kv_dict.testing.waiting import until
 
 pytestmark = pytest.mark.beamline
 
@@ -37,13 +38,6 @@ def mapping(server: ServerProcess) -> Iterator[Callable[..., RemoteKVMapping]]:
     yield open_
     for md in opened:
         md.close()
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def scan(in_the_middle: Callable[[], object] = lambda: None) -> Any:

@@ -11,11 +11,13 @@ import click
 from kv_dict.cli.difference import NOTHING, Difference
 from kv_dict.cli.opening import Store, pass_store, unlock_option
 from kv_dict.cli.output import Failure, Line, Printer
-from kv_dict.cli.paths import Path, changed, look, missing, shown, shown_path
+from kv_dict.cli.paths import Path
 from kv_dict.cli.revisions import UNREADABLE, as_text, guards, version_of
 from kv_dict.cli.values import as_json, brief, typed
 from kv_dict.errors import ConflictError
 from kv_dict.mapping import RemoteKVMapping, Version
+from kv_dict.mapping.container import plain
+from kv_dict.mapping.paths import PathError, as_typed, look, missing, put, shown
 from kv_dict.mapping.retry import attempts
 
 __all__ = ["assign"]
@@ -173,16 +175,17 @@ def _inside(
 
     def change(value: Any) -> Any:
         done.clear()
+        root = {key: plain(value)}
         for path, new in values.items():
             try:
-                before = look(value, path)
-            except Failure:
+                before = look(root, path)
+            except PathError:
                 before = NOTHING
             if if_absent and before is not NOTHING:
                 raise Failure(f"nothing was written: {shown(path)} is {_text(before)}")
-            value = changed(value, path, new)
+            put(look(root, path[:-1]), path, new)
             done.append(Difference(path, before, new))
-        return value
+        return root[key]
 
     if if_revision is None:
         try:
@@ -210,7 +213,7 @@ def _text(value: Any) -> str:
 
 def _told(difference: Difference) -> Line:
     path, before, after = difference
-    line: Line = [(shown_path(path), "key"), (" = ", ""), *brief(after)]
+    line: Line = [(as_typed(path), "key"), (" = ", ""), *brief(after)]
     if before is NOTHING:
         return [*line, ("  (new)", "faint")]
     return [*line, ("  (was ", "faint"), *_line(before), (")", "faint")]

@@ -9,7 +9,8 @@ import click
 
 from kv_dict.cli.examination import Step, examine
 from kv_dict.cli.opening import Store, pass_store
-from kv_dict.cli.output import Printer, harmless
+from kv_dict.cli.output import Printer
+from kv_dict.mapping.showing import harmless
 
 __all__ = ["check"]
 

@@ -115,7 +115,7 @@ class _Group(click.Group):
 
 
 def _say(message: str) -> None:
-    from kv_dict.cli.output import harmless
+    from kv_dict.mapping.showing import harmless
 
     click.secho(f"kv-dict: {harmless(message, keep=chr(10))}", fg="red", err=True)
 

@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-from typing import TYPE_CHECKING, Any, Final
-
 import click
 
-from kv_dict.cli.opening import said
-from kv_dict.errors import KVDictError
-
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
-__all__ = ["complete_path", "completion"]
-
-PATIENCE: Final = 1.0
-"""Seconds that a shell waits for the names of keys; then there are none."""
+__all__ = ["completion"]
 
 
 @click.command(short_help="Print the script that makes a shell complete.")
@@ -39,38 +27,3 @@ def completion(shell: str) -> None:
     assert kind is not None  # noqa: S101 - click knows these three
     made = kind(cli, {}, "kv-dict", "_KV_DICT_COMPLETE")
     click.echo(made.source_template % made.source_vars())
-
-
-def complete_path(context: click.Context, incomplete: str) -> list[CompletionItem]:
-    """Return the paths that begin so, one step further."""
-    from click.shell_completion import CompletionItem
-
-    from kv_dict.cli.paths import branches, spelt
-
-    around, _, begun = incomplete.rpartition("/")
-    value = _asked_in_time(context, around)
-    before = f"{around}/" if around else ""
-    return [
-        CompletionItem(before + spelt(step))
-        for step, _ in branches(value)
-        if spelt(step).startswith(begun)
-    ]
-
-
-def _asked_in_time(context: click.Context, around: str) -> Any:
-    """Return the value at a path, that of the whole mapping for an empty one; None if too late."""
-    from dataclasses import replace
-
-    from kv_dict.cli.bounded import within
-    from kv_dict.cli.paths import Path, look
-
-    def ask() -> Any:
-        with replace(said(context), timeout=PATIENCE).open() as md:
-            if not around:
-                return md.copy()
-            path = Path().convert(around, None, None)
-            return look(md.version(path[0]).value, path)
-
-    with contextlib.suppress(KVDictError, click.ClickException, KeyError, TimeoutError):
-        return within(PATIENCE, ask)
-    return None

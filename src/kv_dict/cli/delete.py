@@ -8,11 +8,13 @@ import click
 
 from kv_dict.cli.opening import Store, pass_store, unlock_option
 from kv_dict.cli.output import Printer
-from kv_dict.cli.paths import Path, look, missing, shown_path, without
+from kv_dict.cli.paths import Path
 from kv_dict.cli.revisions import UNREADABLE, guards, version_of
 from kv_dict.cli.values import as_json, brief
 from kv_dict.errors import ConflictError
 from kv_dict.mapping import RemoteKVMapping
+from kv_dict.mapping.container import plain
+from kv_dict.mapping.paths import as_typed, look, missing, remove
 from kv_dict.mapping.retry import attempts
 
 __all__ = ["delete"]
@@ -52,7 +54,7 @@ def delete(
                 told["previous"] = as_json(value)
             printer.json(told)
         elif not quiet:
-            name = (shown_path(path), "key")
+            name = (as_typed(path), "key")
             before = [("unreadable", "warn")] if value is UNREADABLE else brief(value)
             was = [(" removed  (was ", "faint"), *before, (")", "faint")]
             printer.line([name, *was], fit=True)
@@ -77,12 +79,13 @@ def _items(md: RemoteKVMapping, keys: list[str]) -> list[tuple[tuple[str, ...], 
 def _part(md: RemoteKVMapping, path: tuple[str, ...]) -> tuple[tuple[str, ...], Any]:
     gone: list[Any] = []
 
-    def remove(value: Any) -> Any:
-        gone[:] = [look(value, path)]
-        return without(value, path)
+    def without(value: Any) -> Any:
+        root = {path[0]: plain(value)}
+        gone[:] = [remove(look(root, path[:-1]), path)]
+        return root[path[0]]
 
     try:
-        md.transform(path[0], remove)
+        md.transform(path[0], without)
     except KeyError:
         raise missing(path[:1], md) from None
     return path, gone[0]

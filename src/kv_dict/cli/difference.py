@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from kv_dict.cli.output import Line
-from kv_dict.cli.paths import shown_path
 from kv_dict.cli.values import as_json, brief
+from kv_dict.mapping.paths import as_typed
 
 __all__ = ["NOTHING", "Difference", "differences", "same"]
 
@@ -30,7 +30,7 @@ class Difference(NamedTuple):
             mark = [("- ", "old")]
         else:
             mark = [("~ ", "warn")]
-        return [*mark, (shown_path(self.path), "key"), ("  ", ""), *self.values()]
+        return [*mark, (as_typed(self.path), "key"), ("  ", ""), *self.values()]
 
     def values(self) -> Line:
         """Return what was and what is there."""

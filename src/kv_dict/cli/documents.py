@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kv_dict.cli.output import Failure
 from kv_dict.cli.values import as_json
+from kv_dict.codec.documents import parse_json
 from kv_dict.codec.tags import restore
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def read(data: bytes, form: str, name: str) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise Failure(f"{name} is not UTF-8 ({error.reason} at byte {error.start})") from None
     try:
-        document = _json(text) if form == "json" else _yaml(text)
+        document = parse_json(text) if form == "json" else _yaml(text)
     except RecursionError:
         raise Failure(f"{name} is nested too deeply") from None
     except ValueError as error:
@@ -65,19 +66,6 @@ def read(data: bytes, form: str, name: str) -> dict[str, Any]:
         return {key: restore(value, f"{name}[{key!r}]") for key, value in document.items()}
     except RecursionError:
         raise Failure(f"{name} is nested too deeply") from None
-
-
-def _json(text: str) -> Any:
-    return json.loads(text, object_pairs_hook=_without_doubles)
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice!r} is there twice in one object")
-    return made
 
 
 def _yaml(text: str) -> Any:

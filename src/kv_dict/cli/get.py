@@ -8,10 +8,12 @@ from typing import Any
 import click
 
 from kv_dict.cli.opening import Store, pass_store
-from kv_dict.cli.output import Failure, Printer, harmless, write
-from kv_dict.cli.paths import Path, look, missing
+from kv_dict.cli.output import Failure, Printer, write
+from kv_dict.cli.paths import Path
 from kv_dict.cli.revisions import as_text
 from kv_dict.cli.values import as_json, full
+from kv_dict.mapping.paths import look, missing
+from kv_dict.mapping.showing import harmless
 
 __all__ = ["get"]
 
@@ -46,7 +48,7 @@ def get(store: Store, path: tuple[str, ...], as_object: bool, raw: bool) -> None
             version = md.version(path[0])
         except KeyError:
             raise missing(path[:1], md) from None
-    value = look(version.value, path)
+    value = look({path[0]: version.value}, path)
     printer = Printer()
     if as_object:
         printer.json(

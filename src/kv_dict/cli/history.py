@@ -6,9 +6,10 @@ import click
 
 from kv_dict.cli.opening import Store, pass_store
 from kv_dict.cli.output import Failure, Printer, moment
-from kv_dict.cli.paths import Path, missing, shown
+from kv_dict.cli.paths import Path
 from kv_dict.cli.revisions import as_text
 from kv_dict.cli.values import as_json, brief
+from kv_dict.mapping.paths import missing, shown
 
 __all__ = ["history"]
 

@@ -9,9 +9,9 @@ import click
 
 from kv_dict.cli.opening import Store, pass_store
 from kv_dict.cli.output import Failure, Line, Printer, moment
-from kv_dict.cli.paths import missing, shown_path
 from kv_dict.cli.revisions import as_text
 from kv_dict.cli.values import as_json, brief
+from kv_dict.mapping.paths import as_typed, missing
 
 __all__ = ["ls"]
 
@@ -79,7 +79,7 @@ def ls(
                 }
             )
         elif keys:
-            printer.line([(shown_path([key]), "key")])
+            printer.line([(as_typed([key]), "key")])
         else:
             about: Line = []
             if long:
@@ -88,12 +88,12 @@ def ls(
 
 
 def _tree(key: str, value: Any, depth: int, indent: int, about: Line) -> Iterator[Line]:
-    name: Line = [*about, ("  " * indent, ""), (shown_path([key]), "key")]
+    name: Line = [*about, ("  " * indent, ""), (as_typed([key]), "key")]
     if isinstance(value, dict) and value and depth > 1:
         yield name
         beside: Line = [(" " * sum(len(text) for text, _ in about), "")]
         for step, item in value.items():
             yield from _tree(step, item, depth - 1, indent + 1, beside)
         return
-    gap = " " * max(2, 24 - 2 * indent - len(shown_path([key])))
+    gap = " " * max(2, 24 - 2 * indent - len(as_typed([key])))
     yield [*name, (gap, ""), *brief(value, 10_000)]

@@ -14,7 +14,9 @@ from typing import Any, Final, TypeAlias
 
 import click
 
-__all__ = ["Failure", "Line", "Printer", "harmless", "moment", "plain", "write"]
+from kv_dict.mapping.showing import harmless
+
+__all__ = ["Failure", "Line", "Printer", "moment", "plain", "write"]
 
 Line: TypeAlias = "list[tuple[str, str]]"
 """Pieces of text and the style of each: a name of `_STYLES`, or nothing."""
@@ -33,11 +35,6 @@ _STYLES: Final[dict[str, dict[str, Any]]] = {
     "head": {"bold": True},
 }
 
-_TURNS: Final = frozenset(
-    [0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF]
-)
-"""Characters that turn the direction of what follows them: text would not read as it is."""
-
 
 class Failure(click.ClickException):
     """What was asked for cannot be had, and why, without a traceback. Exit status 1."""
@@ -47,25 +44,6 @@ class Failure(click.ClickException):
     def show(self, file: Any = None) -> None:
         """Print it to standard error."""
         click.secho(f"kv-dict: {harmless(self.message, keep=chr(10))}", fg="red", err=True)
-
-
-def harmless(text: str, keep: str = "") -> str:
-    """Return `text` with an escape for each character that a terminal would obey, or not show.
-
-    >>> harmless("red: \\x1b[31m")
-    'red: \\\\u001b[31m'
-    """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(
-        c if c in keep or c == " " or (c.isprintable() and ord(c) not in _TURNS) else _escape(c)
-        for c in text
-    )
-
-
-def _escape(character: str) -> str:
-    code = ord(character)
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def moment(seconds: float | None, *, exact: bool = False) -> str:

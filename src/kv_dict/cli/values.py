@@ -6,12 +6,13 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
-from kv_dict.cli.output import Failure, Line, harmless, plain
+from kv_dict.cli.output import Failure, Line, plain
 from kv_dict.codec import JSONCodec
 from kv_dict.codec.walk import to_json
 from kv_dict.errors import DecodeError
+from kv_dict.mapping.showing import harmless, literal
 
-__all__ = ["as_json", "brief", "full", "literal", "typed"]
+__all__ = ["as_json", "brief", "full", "typed"]
 
 _SAMPLE: Final = 32
 """Bytes, or numbers of an array, that are shown of it."""
@@ -21,12 +22,6 @@ _REPEATED: Final = 60
 
 _LONGEST: Final = 400
 """Characters of one line for a value; the rest is for `get`."""
-
-
-def literal(text: str) -> str:
-    """Return a string as JSON writes it, with an escape for all that a terminal might obey."""
-    quoted = json.dumps(text, ensure_ascii=False)
-    return quoted if quoted.isascii() and quoted.isprintable() else harmless(quoted)
 
 
 def as_json(value: Any) -> Any:

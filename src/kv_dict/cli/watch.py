@@ -13,10 +13,10 @@ import click
 from kv_dict.cli.difference import NOTHING, differences
 from kv_dict.cli.opening import Store, pass_store
 from kv_dict.cli.output import Printer, moment
-from kv_dict.cli.paths import shown_path
 from kv_dict.cli.revisions import as_text
 from kv_dict.cli.values import as_json, brief
 from kv_dict.mapping import Change
+from kv_dict.mapping.paths import as_typed
 
 __all__ = ["watch"]
 
@@ -77,7 +77,7 @@ class _Teller:
             self._printer.json(_as_object(change))
             return
         when = (f"{moment(change.time or time.time(), exact=True)}  ", "faint")
-        name = (shown_path([change.key]), "key")
+        name = (as_typed([change.key]), "key")
         if change.initial:
             self._printer.line([when, name, ("  ", ""), *brief(change.value)], fit=True)
         elif change.kind == "delete":
@@ -92,7 +92,7 @@ class _Teller:
     def _tell_differences(self, when: tuple[str, str], change: Change) -> None:
         found = list(differences((change.key,), change.previous, change.value))
         for difference in found:
-            path = (shown_path(difference.path), "key")
+            path = (as_typed(difference.path), "key")
             kind = ("  ", "")
             if difference.before is NOTHING:
                 kind = ("  new  ", "new")
@@ -100,7 +100,7 @@ class _Teller:
                 kind = ("  deleted  ", "old")
             self._printer.line([when, path, kind, *difference.values()], fit=True)
         if not found:
-            name = (shown_path([change.key]), "key")
+            name = (as_typed([change.key]), "key")
             self._printer.line([when, name, ("  written again, the same", "faint")], fit=True)
 
     def tell_of_store(self, url: str, since: float | None) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any, Final, NamedTuple, TypeVar
+from weakref import WeakValueDictionary
 
 from kv_dict.backend import Backend
 from kv_dict.checks import Check
@@ -103,7 +104,7 @@ class Scope(Lifetime):
         super().__init__(backend, space, timeout)
         self.codec = codec
         self.protection = Protection(protected, space)
-        self._turns: dict[str, Turn] = {}
+        self._turns: WeakValueDictionary[str, Turn] = WeakValueDictionary()
         self._warned: dict[str, Revision] = {}
         self._counted: dict[str, Group] = {}
         self.local = local
@@ -159,13 +160,15 @@ class Scope(Lifetime):
         return () if entry is None else (entry,)
 
     def versions(self, key: str, timeout: float) -> Iterator[tuple[Stored, Callable[[], float]]]:
-        """Yield a key as it is held here, and then, after each conflict, as the store has it.
+        """Yield what a write shall replace: as it is held here; after a conflict, as it is stored.
 
         Each with a function that tells the seconds left; ConflictError when none are.
         """
         first = True
         for left in attempts(timeout, f"md[{key!r}]"):
-            yield (self._read if first else self.load)(key, left()), left
+            with _writing():
+                stored = (self._read if first else self.load)(key, left())
+            yield stored, left
             first = False
 
     def readable(self, timeout: float | None = None) -> list[tuple[Stored, Any]]:
@@ -418,7 +421,8 @@ class Scope(Lifetime):
         self, operations: Sequence[Operation], timeout: float
     ) -> tuple[Revision | None, ...]:
         """Commit to the backend, and tell nobody."""
-        return self._face.commit(operations, timeout=timeout)
+        with _writing():
+            return self._face.commit(operations, timeout=timeout)
 
     @property
     def may_hold_back(self) -> bool:
@@ -460,11 +464,11 @@ class Scope(Lifetime):
         """Return ``work(left)``, letting one thread at a time read and then write one key.
 
         Others could only get in its way: a compare-and-set that waits for theirs to be committed
-        finds that it is stale, again and again.
+        finds that it is stale, again and again. A turn lasts as long as somebody has it or waits
+        for it. Two threads that come first at the same instant may get one each: then they meet in
+        the store, as two processes do.
         """
-        turn = self._turns.get(key)
-        if turn is None:
-            turn = self._turns.setdefault(key, Turn(reentrant=True))
+        turn = self._turns.setdefault(key, Turn(reentrant=True))
         return turn.take(work, self.timeout, lambda: self._busy(key))
 
     def _busy(self, key: str) -> Unavailable:
@@ -482,3 +486,13 @@ class Scope(Lifetime):
             logging.getLogger("kv_dict").warning(
                 "%s; it is left out of the mapping (%s)", error, self
             )
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Say what Unavailable means for a write, whatever the backend: a read may raise it too."""
+    try:
+        yield
+    except Unavailable as error:
+        told = Unavailable(f"{error}; nothing was written")
+        raise told.with_traceback(error.__traceback__) from error.__cause__

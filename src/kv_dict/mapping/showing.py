@@ -6,13 +6,14 @@ which nothing is left that a terminal or a browser would obey.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
 from kv_dict.errors import KVDictError
 from kv_dict.mapping.reading import Readable
 
-__all__ = ["Showing", "label", "one_line"]
+__all__ = ["Showing", "harmless", "label", "literal", "one_line"]
 
 _DEPTH: Final = 6
 """Levels of containers that are laid out; what is deeper is in one line."""
@@ -94,11 +95,36 @@ def one_line(value: Any, longest: int | None = None) -> str:
         text = " ".join(text.split())
     if longest is not None and len(text) > longest:
         text = text[: longest - 1] + "…"
-    return text if text.isprintable() else "".join(map(_harmless, text))
+    return harmless(text)
 
 
-def _harmless(character: str) -> str:
-    return character if character.isprintable() else ascii(character)[1:-1]
+def literal(text: str, longest: int | None = None) -> str:
+    r"""Return a string as JSON writes it, harmless; of a long one the beginning.
+
+    >>> print(literal("red: \x1b[31m"))
+    "red: \u001b[31m"
+    """
+    if longest is not None and len(text) > longest:
+        text = text[: longest - 1] + "…"
+    return harmless(json.dumps(text, ensure_ascii=False))
+
+
+def harmless(text: str, keep: str = "") -> str:
+    r"""Return `text` with an escape for each character that a terminal would obey, or not show.
+
+    Characters that turn the direction of what follows them are among these.
+
+    >>> print(harmless("red: \x1b[31m"))
+    red: \u001b[31m
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c in keep or c.isprintable() else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def _table(items: Mapping[str, Any], escape: Any, caption: str = "", depth: int = 0) -> str:

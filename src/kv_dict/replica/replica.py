@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import atexit
-import itertools
 import logging
 import os
-import queue
 import threading
 import time
 import weakref
@@ -15,16 +13,9 @@ from contextlib import aclosing
 from typing import Final
 
 from kv_dict.backend import Backend
-from kv_dict.errors import (
-    ClosedError,
-    ConflictError,
-    KVDictError,
-    OutcomeUnknown,
-    Unavailable,
-)
+from kv_dict.errors import ClosedError, KVDictError, Unavailable
 from kv_dict.model import (
     Changes,
-    Deletion,
     Entry,
     Operation,
     Revision,
@@ -32,9 +23,9 @@ from kv_dict.model import (
     Stale,
     WatchEvent,
 )
-from kv_dict.portal import Job, face_of, spawn
+from kv_dict.portal import Job, face_of, is_ending, sleep, spawn
 from kv_dict.replica.contents import Contents, Group, Listener
-from kv_dict.replica.held_back import Waiting
+from kv_dict.replica.delivery import Delivery
 
 __all__ = ["Replica"]
 
@@ -44,8 +35,6 @@ RETRY: Final = 1.0
 """Seconds between two attempts of a watch that failed for good, as it seems."""
 
 SETTLE_TIMEOUT: Final = 2.0
-_BATCH: Final = 100
-_SHOWN: Final = 200  # bytes of a value in the log
 
 
 class Replica:
@@ -78,14 +67,15 @@ class Replica:
         self._users = 0
         self._job: Job | None = None
         self._settler: Job | None = None
-        self._deliverer: Job | None = None
         self._begun = threading.Event()
-        self._settling: list[queue.SimpleQueue[None]] = []  # who waits until nothing waits
         self._failure: KVDictError | None = None
         self.stale_since: float | None = None
         self.asleep = True
         self._closed = False
         self._contents = Contents(prefix, group)
+        self._delivery = Delivery(
+            backend, self._contents, self._lock, str(self), self._see_to_doubts
+        )
         self._stirs: tuple[Callable[[], object], ...] = ()
         self.groups = self._contents.groups
         _replicas.add(self)
@@ -156,8 +146,8 @@ class Replica:
         if wait and self.stale_since is None:  # what waits may be on its way
             self.settle(SETTLE_TIMEOUT)
         with self._lock:
-            jobs = self._job, self._settler, self._deliverer
-            self._job = self._settler = self._deliverer = None
+            jobs = self._job, self._settler, self._delivery.job
+            self._job = self._settler = self._delivery.job = None
             self.asleep = self._closed = True
             self._failure = ClosedError(f"{self} is not followed any more")
             self._begun.set()  # for those who wait for the first snapshot
@@ -236,106 +226,27 @@ class Replica:
     @property
     def waiting(self) -> tuple[str, ...]:
         """The stored keys of writes that wait for the store."""
-        with self._lock:
-            return tuple(self._contents.held_back.waiting)
+        return self._delivery.waiting
 
     def settle(self, timeout: float) -> bool:
         """Wait for what waits to be on the store; return whether it is."""
-        # Not an Event: a Ctrl-C in it, in a write that is held back, would leave its lock behind.
-        settled: queue.SimpleQueue[None] = queue.SimpleQueue()
-        with self._lock:
-            if not self._contents.held_back.waiting:
-                return True
-            self._settling.append(settled)
-        try:
-            settled.get(timeout=timeout)
-        except queue.Empty:
-            return False
-        finally:
-            with self._lock:
-                if settled in self._settling:
-                    self._settling.remove(settled)
-        return True
+        return self._delivery.settle(timeout)
 
     def hold_back(self, operations: Sequence[Operation]) -> tuple[Revision | None, ...]:
         """Show what a commit would have made, and commit it when the store is back."""
         with self._lock:
-            if not self._contents.held_back.waiting:
-                _log.warning("%s: the store is away; what is written now waits for it", self)
-            revisions = self._contents.hold_back(operations)
+            revisions = self._delivery.hold_back(operations)
             if self.stale_since is None:  # the watch has not noticed an outage, and may not
                 self._see_to_waiting()
             return revisions
 
     def give_up(self, why: str) -> None:
         """Say what is lost, if something waits that nobody will store any more."""
-        with self._lock:
-            waiting = self.waiting
-            self._contents.held_back.waiting.clear()
-        if waiting:
-            _log.error("%s: %s; what waited for the store is never stored: %s", self, why, waiting)
+        self._delivery.give_up(why)
 
     def _see_to_waiting(self) -> None:
-        if self._contents.held_back.waiting and self._deliverer is None and not self.asleep:
-            self._deliverer = spawn(self._deliver, f"held back of {self._prefix}")
-
-    async def _deliver(self) -> None:
-        """Commit what waits; what others have written meanwhile stays."""
-        most = _BATCH
-        while True:
-            with self._lock:
-                waiting = self._contents.held_back.waiting
-                batch = dict(itertools.islice(waiting.items(), most))
-                if not batch:
-                    self._deliverer = None
-                    for settled in self._settling:
-                        settled.put(None)
-                    return
-            operations = [one.operation for one in batch.values()]
-            asked = time.monotonic()
-            try:
-                revisions = await self._backend.commit(operations, timeout=SETTLE_TIMEOUT)
-            except ConflictError as conflict:
-                for key in set(conflict.keys) & batch.keys():
-                    await self._give_up(key, batch[key], "others have written it meanwhile")
-            except (Unavailable, OutcomeUnknown):
-                await _sleep(RETRY)
-            except KVDictError as error:
-                if len(batch) > 1:
-                    most = 1  # one by one: the others are not to be lost with it
-                    continue
-                for key, one in batch.items():
-                    await self._give_up(key, one, str(error))
-            except Exception:  # noqa: BLE001 - it is told, and what waits goes on waiting
-                if _is_ending():
-                    return
-                _log.exception("%s: what waits could not be stored; it is tried again", self)
-                await _sleep(RETRY)
-            else:
-                _log.warning("%s: %d write(s) that waited are stored", self, len(batch))
-                with self._lock:
-                    for (key, one), revision in zip(batch.items(), revisions, strict=True):
-                        self._contents.delivered(key, one, one.entry(revision), asked)
-                    self._see_to_doubts()
-
-    async def _give_up(self, key: str, one: Waiting, why: str) -> None:
-        """Show what the store holds in place of what waited, unless that is the same."""
-        while True:
-            asked = time.monotonic()
-            try:
-                entry = await self._backend.read(key, timeout=SETTLE_TIMEOUT)
-            except KVDictError:
-                await _sleep(RETRY)
-                continue
-            break
-        if not one.is_done_by(entry):
-            _log.error(
-                "%s: what was written here to %r is dropped: %s. It was to become %s, and is %s",
-                *(self, key, why, _shown(one.becomes), _shown(entry)),
-            )
-        with self._lock:
-            self._contents.delivered(key, one, entry, asked)
-            self._see_to_doubts()
+        if not self.asleep:
+            self._delivery.begin()
 
     # -- the watch, in the loop thread -----------------------------------------------------------
 
@@ -352,11 +263,11 @@ class Replica:
                     return self._ended(error)
                 self._lost(time.time(), str(error))
             except Exception:  # noqa: BLE001 - it is told, and the task goes on
-                if _is_ending():
+                if is_ending():
                     return None
                 _log.exception("%s: the watch failed; it is begun again", self)
                 self._lost(time.time(), "the watch failed")
-            await _sleep(RETRY)
+            await sleep(RETRY)
 
     def _ended(self, error: KVDictError) -> None:
         """Have the next use begin anew, or raise what this one raises."""
@@ -420,7 +331,7 @@ class Replica:
                 try:
                     entry = await self._backend.read(key, timeout=SETTLE_TIMEOUT)
                 except KVDictError:  # an outage: the watch has it too, and a snapshot ends it
-                    await _sleep(RETRY)
+                    await sleep(RETRY)
                     break
                 self.answer(key, entry, asked)
 
@@ -428,30 +339,11 @@ class Replica:
         """Forget, in a child, what belongs to the parent's threads; the next use begins anew."""
         self._lock = threading.RLock()
         self._begun = threading.Event()
-        self._settling = []
-        self._job = self._settler = self._deliverer = None
+        self._job = self._settler = None
         self._contents.after_fork()
+        self._delivery.after_fork(self._lock)
         self._stirs = ()
         self.asleep = True
-
-
-def _shown(state: Entry | Deletion | None) -> str:
-    """Return a state as the log shows it."""
-    if not isinstance(state, Entry):
-        return "absent"
-    text = state.value[:_SHOWN].decode("utf-8", "replace")
-    return text if len(state.value) <= _SHOWN else f"{text}... ({len(state.value):,} bytes)"
-
-
-def _is_ending() -> bool:
-    """Return whether the process ends: worker threads are refused then, while this one goes on."""
-    return not threading.main_thread().is_alive()
-
-
-async def _sleep(seconds: float) -> None:
-    import asyncio  # noqa: PLC0415 - takes longer to import than all of kv_dict
-
-    await asyncio.sleep(seconds)
 
 
 # Reentrant, because the garbage collector may release, inside, the replica of a forgotten mapping.

@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import bluesky.plan_stubs as bps
 from bluesky import RunEngine
 
 from kv_dict.integrations.bluesky import ScanIds, async_scan_id_source, scan_id_source
+from kv_dict.testing.waiting import PATIENCE
 
 pytestmark = pytest.mark.beamline
 
@@ -31,21 +33,24 @@ import bluesky.plan_stubs as bps
 from kv_dict import open_mapping
 from kv_dict.integrations.bluesky import async_scan_id_source, scan_id_source
 
-url, runs, reads, kind = sys.argv[1:]
-source = {"sync": scan_id_source, "async": async_scan_id_source,
-          "reserving": scan_id_source(reserve=5)}[kind]
-
 def run_nothing():
     yield from bps.open_run()
     yield from bps.close_run()
 
-with open_mapping(url, entry_point="race", reads=reads) as md:
-    md.timeout = 30
-    RE = RunEngine(md, scan_id_source=source)
-    print("ready", flush=True)
-    sys.stdin.readline()
-    for _ in range(int(runs)):
-        RE(run_nothing(), lambda name, doc: name == "start" and print(doc["scan_id"], flush=True))
+for line in sys.stdin:
+    url, runs, reads, kind = line.split()
+    source = {"sync": scan_id_source, "async": async_scan_id_source,
+              "reserving": scan_id_source(reserve=5)}[kind]
+    with open_mapping(url, entry_point="race", reads=reads) as md:
+        md.timeout = 30
+        RE = RunEngine(md, scan_id_source=source)
+        ids = []
+        RE.subscribe(lambda name, doc: ids.append(doc["scan_id"]), "start")
+        print("ready", flush=True)
+        sys.stdin.readline()
+        for _ in range(int(runs)):
+            RE(run_nothing())
+        print(*ids, flush=True)
 """
 
 
@@ -64,50 +69,63 @@ def started(RE: RunEngine, plan: Any = None) -> list[int]:
     return ids
 
 
-@pytest.fixture(params=["sqlite", "redis", "postgres", "nats"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite://{tmp_path}/md.db"
-    name = request.getfixturevalue(f"{request.param}_url")
-    if request.param == "postgres":
-        return f"{name}?table={request.getfixturevalue('table')}&create_table=true"
-    if request.param == "nats":
-        return f"{name}?bucket={request.getfixturevalue('bucket')}&create_bucket=true"
-    return name
+class Session:
+    """A process that imports bluesky, once, and runs in each race."""
 
-
-@pytest.mark.parametrize(("reads", "kind"), [("replica", "sync")])
-def test_four_run_engines_in_four_processes(url: str, reads: str, kind: str) -> None:
-    race(url, reads, kind)
-
-
-@pytest.mark.parametrize(("reads", "kind"), [("server", "async"), ("replica", "reserving")])
-def test_other_ways_to_count(tmp_path: Path, reads: str, kind: str) -> None:
-    race(f"sqlite://{tmp_path}/md.db", reads, kind)
-
-
-def race(url: str, reads: str, kind: str) -> None:
-    sessions = [
-        subprocess.Popen(
-            [sys.executable, "-c", SESSION, url, str(RUNS), reads, kind],
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", SESSION],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        for _ in range(SESSIONS)
-    ]
+
+    def tell(self, line: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+
+    def hear(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
+
+    def end(self) -> None:
+        self._process.communicate(timeout=PATIENCE)
+        assert self._process.returncode == 0
+
+
+@pytest.fixture(scope="module")
+def sessions() -> Iterator[list[Session]]:
+    sessions = [Session() for _ in range(SESSIONS)]
+    yield sessions
     for session in sessions:
-        assert session.stdout is not None
-        assert session.stdout.readline() == "ready\n"
+        session.end()
+
+
+@pytest.mark.parametrize(("reads", "kind"), [("replica", "sync")])
+def test_four_run_engines_in_four_processes(
+    sessions: list[Session], url: str, reads: str, kind: str
+) -> None:
+    race(sessions, url, reads, kind)
+
+
+@pytest.mark.parametrize(("reads", "kind"), [("server", "async"), ("replica", "reserving")])
+def test_other_ways_to_count(
+    sessions: list[Session], tmp_path: Path, reads: str, kind: str
+) -> None:
+    race(sessions, f"sqlite://{tmp_path}/md.db", reads, kind)
+
+
+def race(sessions: list[Session], url: str, reads: str, kind: str) -> None:
     for session in sessions:
-        assert session.stdin is not None
-        session.stdin.write("go\n")
-        session.stdin.flush()
+        session.tell(f"{url} {RUNS} {reads} {kind}")
+    for session in sessions:
+        assert session.hear() == "ready\n"
+    for session in sessions:
+        session.tell("go")
     ids = []
     for session in sessions:
-        output, _ = session.communicate(timeout=100)
-        assert session.returncode == 0
-        mine = [int(line) for line in output.split()]
+        mine = [int(one) for one in session.hear().split()]
         assert len(mine) == RUNS
         assert mine == sorted(mine)
         ids += mine

@@ -44,7 +44,7 @@ MEMORY: Final = 10.0
 
 
 class BucketMissing(Exception):  # never leaves this package
-    """There is no such stream; nothing was written."""
+    """There is no such stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,10 +239,10 @@ class Bucket:
             await asyncio.sleep(PAUSE)
 
 
-def error_of(error: dict[str, Any], where: str, what: str = "") -> KVDictError:
-    """Return what an error of JetStream's API means to a user; `what` is said at its end."""
+def error_of(error: dict[str, Any], where: str) -> KVDictError:
+    """Return what an error of JetStream's API means to a user."""
     code = error.get("err_code")
-    text = f"{where}: {error.get('description')} ({code}){what}"
+    text = f"{where}: {error.get('description')} ({code})"
     if code in NOT_ENABLED:
         return ConfigurationError(f"{text}: JetStream has to be enabled (nats-server -js)")
     if code == NOT_CLUSTERED:

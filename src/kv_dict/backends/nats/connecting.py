@@ -72,7 +72,7 @@ class OwnConnection(Connection):
             except TimeoutError:
                 raise Unavailable(
                     f"{self.where} cannot be reached: "
-                    f"{self._last_error or 'no connection within the timeout'}; nothing was written"
+                    f"{self._last_error or 'no connection within the timeout'}"
                 ) from self._last_error
 
     def stop(self) -> None:
@@ -182,9 +182,7 @@ class GivenConnection(Connection):
             if self.client.is_closed:
                 raise ClosedError(f"{self.where}: the client that was given is closed")
             if self.loop.time() + LOOK >= deadline:
-                raise Unavailable(
-                    f"{self.where}: the client that was given is not connected; nothing was written"
-                )
+                raise Unavailable(f"{self.where}: the client that was given is not connected")
             await asyncio.sleep(LOOK)
         async with self._lock:
             if not self._inbox:

@@ -81,4 +81,4 @@ class Home:
             )
             if writes and started:
                 raise OutcomeUnknown(f"{why}. The write may or may not have been made") from None
-            raise Unavailable(f"{why}. Nothing was written") from None
+            raise Unavailable(why) from None

@@ -165,7 +165,7 @@ class Writer:
             if len(messages) > MAX_OPERATIONS:
                 raise Unsupported(
                     f"{self._where}: {len(operations)} operation(s) change {len(messages)} keys; "
-                    f"NATS writes {MAX_OPERATIONS} together at most. Nothing was written"
+                    f"NATS writes {MAX_OPERATIONS} together at most"
                 )
             await connection.ready(deadline)
             for number, message in enumerate(early, 1):
@@ -202,9 +202,7 @@ class Writer:
                 # Nobody listens there: no bucket, or one without a leader. Nothing was written.
                 await self._bucket.state(connection, deadline)
                 if connection.loop.time() + PAUSE * 10 >= deadline:
-                    raise Unavailable(
-                        f"{self._where}: the bucket does not answer; nothing was written"
-                    )
+                    raise Unavailable(f"{self._where}: the bucket does not answer")
                 await asyncio.sleep(PAUSE * 10)
                 if early:
                     return await self._send(connection, operations, messages, deadline)
@@ -231,7 +229,7 @@ class Writer:
                 f"{self._where}: {error}; the keys may or may not have been removed"
             ) from None
         if answer.headers and answer.headers.get("Status") == "503":
-            raise Unavailable(f"{self._where}: JetStream does not answer; nothing was written")
+            raise Unavailable(f"{self._where}: JetStream does not answer")
         told = json.loads(answer.data)
         if "error" in told:
             raise self._refusal(told["error"])
@@ -244,11 +242,11 @@ class Writer:
             return BucketMissing()
         text = f"{self._where}: {error.get('description')} ({code})"
         if code in TOO_LARGE:
-            return EncodeError(f"{text}; nothing was written")
+            return EncodeError(text)
         if code == STORE_FAILED and "maximum" not in str(error.get("description")):
             # A full disk, say: the server does not know what of it is there when it starts again.
             return OutcomeUnknown(f"{text}; the write may or may not be found later")
-        return error_of(error, self._where, "; nothing was written")
+        return error_of(error, self._where)
 
     async def _can_batch(
         self, connection: Connection, operations: Sequence[Operation], deadline: float
@@ -264,7 +262,7 @@ class Writer:
         ):
             raise Unsupported(
                 f"{self._where}: the bucket does not allow atomic batches, and a guarded commit of "
-                "several keys has to be written together; nothing was written. Allow them: nats "
+                "several keys has to be written together. Allow them: nats "
                 f"stream edit {self._bucket.stream} --allow-batch (servers from 2.12 on), or pass "
                 "create_bucket=True"
             )

@@ -104,7 +104,7 @@ def explain(error: BaseException, url: str, table: str) -> KVDictError:
         )
     if tls := _tls(error):
         return ConfigurationError(f"{url}: {tls}", layer="tls")
-    return Unavailable(f"{url}: {reason(error)}; nothing was written")
+    return Unavailable(f"{url}: {reason(error)}")
 
 
 def _tls(error: BaseException) -> str | None:

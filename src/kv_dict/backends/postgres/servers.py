@@ -62,7 +62,7 @@ class Servers:
         if len(errors) == 1:
             raise next(iter(errors.values()))
         reasons = "; ".join(f"{host}: {reason(error)}" for host, error in errors.items())
-        raise Unavailable(f"{self._shown}: no server can be used ({reasons}); nothing was written")
+        raise Unavailable(f"{self._shown}: no server can be used ({reasons})")
 
     async def _connect(self, host: str) -> Connection:
         arguments = self._address.arguments(host)

@@ -195,7 +195,7 @@ class Store:
             return OutcomeUnknown(
                 f"{self._owner.url}: {what}; the write may or may not have been applied"
             )
-        return Unavailable(f"{self._owner.url}: {what}; nothing was written")
+        return Unavailable(f"{self._owner.url}: {what}")
 
     def _explained(self, error: BaseException) -> KVDictError:
         explained = explain(error, self._owner.url, str(self._table))

@@ -79,7 +79,7 @@ class Opener:
             return error
         if address is None:
             explained = self._explain(error, self.url) or Unavailable(
-                f"{self.url} cannot be reached ({error}); nothing was written"
+                f"{self.url} cannot be reached ({error})"
             )
         else:  # one of several, whose URL is told with what became of all of them
             at = f"{address[0]}:{address[1]}"

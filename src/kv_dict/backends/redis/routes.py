@@ -236,8 +236,7 @@ def _found(
                 reasons[str(error)] = None
         if not electing or time.monotonic() + PAUSE >= deadline:
             raise Unavailable(
-                f"{url}: no server that takes writes was found ({'; '.join(reasons)}); "
-                "nothing was written"
+                f"{url}: no server that takes writes was found ({'; '.join(reasons)})"
             )
         time.sleep(PAUSE)
 

@@ -131,7 +131,7 @@ class Store(SynchronousFace):
         if not self._lock.acquire(timeout=max(timeout, 0)):
             raise Unavailable(
                 f"{self._route.url}: other threads of this process kept the connection for "
-                f"longer than {timeout:g} s; nothing was written"
+                f"longer than {timeout:g} s"
             )
 
     def _reading(self, timeout: float, work: Callable[[Session, float], _Result]) -> _Result:
@@ -316,7 +316,7 @@ class Store(SynchronousFace):
             session.link.close()
 
     def _unavailable(self, lost: Lost) -> Unavailable:
-        return Unavailable(f"{self._route.url} cannot be asked ({lost}); nothing was written")
+        return Unavailable(f"{self._route.url} cannot be asked ({lost})")
 
     # -- other threads, other processes ----------------------------------------------------------
 
@@ -363,7 +363,7 @@ def refusal(url: str, reply: ErrorReply) -> KVDictError:
             f"{url}: the user may not do this ({reply}); see ACL SETUSER", layer="permission"
         )
     remedy = _REMEDIES.get(reply.code, "")
-    return Unavailable(f"{url} refuses ({reply}){remedy}; nothing was written")
+    return Unavailable(f"{url} refuses ({reply}){remedy}")
 
 
 _REMEDIES: Final = {

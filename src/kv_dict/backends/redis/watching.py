@@ -87,7 +87,8 @@ class Watch:
                         raise  # what cannot work has to be said; later it may be temporary
                     if not stale:
                         stale = True
-                        yield Stale(fresh, f"{self._route.url}: {error}")
+                        named = isinstance(error, KVDictError)  # the others know of no server
+                        yield Stale(fresh, str(error) if named else f"{self._route.url}: {error}")
                 self._end()
                 await self._wait(PAUSE)
                 self._check_open()

@@ -99,7 +99,7 @@ class SharedConnection:
     def _busy(self) -> KVDictError:
         return Unavailable(
             f"{self._file.path}: other threads of this process kept the connection for longer than "
-            "the timeout; nothing was written"
+            "the timeout"
         )
 
     # -- around a fork -----------------------------------------------------------------------------

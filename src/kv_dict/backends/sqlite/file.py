@@ -221,9 +221,7 @@ def explain(error: sqlite3.Error, path: Path) -> KVDictError:
         return ConfigurationError(
             f"{path} is not a SQLite database; nothing in it was changed. Choose another file"
         )
-    return Unavailable(
-        f"{path}: {_REASONS.get(code, f'SQLite says: {error}')}; nothing was written"
-    )
+    return Unavailable(f"{path}: {_REASONS.get(code, f'SQLite says: {error}')}")
 
 
 _REASONS = {

@@ -198,9 +198,7 @@ class Store(SynchronousFace):
         self, connection: sqlite3.Connection, operation: Operation, deadline: float
     ) -> Revision | None:
         if time.monotonic() > deadline:
-            raise Unavailable(
-                f"{self._file.path}: the write took longer than its timeout; nothing was written"
-            )
+            raise Unavailable(f"{self._file.path}: the write took longer than its timeout")
         if isinstance(operation, Put):
             connection.execute(_PUT, (operation.key, _text_or_blob(operation.value)))
             revision: int = connection.execute(_CLOCK).fetchone()[0]

@@ -10,12 +10,13 @@ from typing import Any, Final
 
 from IPython.core.error import UsageError
 
-from kv_dict.mapping.showing import one_line
+from kv_dict.codec.tags import restore
+from kv_dict.errors import DecodeError
+from kv_dict.mapping import paths
+from kv_dict.mapping.paths import Path, PathError
+from kv_dict.mapping.showing import harmless, one_line
 
-__all__ = ["Path", "Request", "parse", "spelt", "typed"]
-
-Path = tuple[str, ...]
-"""A key of the mapping, and steps into its value: keys of dicts, indexes of lists."""
+__all__ = ["Request", "parse", "typed"]
 
 _OPTIONS: Final = {
     "-d": "delete",
@@ -84,21 +85,20 @@ def parse(line: str) -> Request:
     return Request(action, path)
 
 
-def spelt(step: object) -> str:
-    """Return a key as a path spells it: ``/`` as ``~1`` and ``~`` as ``~0``."""
-    return str(step).replace("~", "~0").replace("/", "~1")
-
-
 def typed(text: str) -> Any:
     """Return the value that somebody typed: JSON, a Python literal, or else the text itself.
+
+    Types beyond JSON are tagged as in the store.
 
     >>> typed("7.1"), typed("Fe2O3"), typed('{"layers": [1, 2]}'), typed("True"), typed("007")
     (7.1, 'Fe2O3', {'layers': [1, 2]}, True, '007')
     """
     try:
-        return json.loads(text, parse_constant=_not_json)
+        return restore(json.loads(text, parse_constant=_not_json), "the value")
     except RecursionError:
         raise UsageError("the value is nested too deeply") from None
+    except DecodeError as error:  # of a tag
+        raise UsageError(harmless(str(error))) from None
     except ValueError:
         pass
     literal = text.startswith(_LITERAL)
@@ -129,9 +129,10 @@ def _word(text: str) -> tuple[str, str, bool]:
 
 
 def _path(text: str) -> Path:
-    if re.search(r"~(?![01])", text):
-        raise UsageError(f"{one_line(text, 60)}: '~' in a key is written ~0, and '/' is written ~1")
-    return tuple(step.replace("~1", "/").replace("~0", "~") for step in text.split("/"))
+    try:
+        return paths.parse(text)
+    except PathError as error:
+        raise UsageError(str(error)) from None
 
 
 def _not_json(constant: str) -> Any:

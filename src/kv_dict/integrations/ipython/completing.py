@@ -14,9 +14,9 @@ from IPython.core.completer import (
 from IPython.core.error import UsageError
 
 from kv_dict.errors import KVDictError
-from kv_dict.integrations.ipython.arguments import parse, spelt
-from kv_dict.integrations.ipython.places import look, steps_of
+from kv_dict.integrations.ipython.arguments import parse
 from kv_dict.integrations.ipython.target import target
+from kv_dict.mapping.paths import look, spelt, steps
 
 __all__ = ["complete_here", "complete_no_more", "offered"]
 
@@ -40,10 +40,11 @@ def offered(namespace: dict[str, Any], line: str) -> list[str]:
         return [option for option in _OPTIONS if option.startswith(word)]
     way, slash, _ = word.rpartition("/")
     try:
-        steps = steps_of(look(target(namespace), parse(way).path))
+        path = parse(way).path
+        known = steps(look(target(namespace).mapping, path))
     except (KVDictError, UsageError):  # nothing to offer; running the line tells why
         return []
-    paths = [way + slash + spelt(step) for step in steps if not _TO_BE_QUOTED.search(str(step))]
+    paths = [way + slash + spelt(step) for step in known if not _TO_BE_QUOTED.search(str(step))]
     return [path for path in paths if path.startswith(word)]
 
 

@@ -11,11 +11,12 @@ from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
 
 from kv_dict.errors import KVDictError
 from kv_dict.integrations.ipython.arguments import Request, parse
-from kv_dict.integrations.ipython.places import assign, delete, look
+from kv_dict.integrations.ipython.places import assign, delete
 from kv_dict.integrations.ipython.prompt import hide_segment, show_segment
 from kv_dict.integrations.ipython.target import Target, target
 from kv_dict.integrations.ipython.tree import everything
 from kv_dict.integrations.ipython.watching import watch
+from kv_dict.mapping.paths import PathError, look
 
 __all__ = ["MetadataMagics"]
 
@@ -56,6 +57,8 @@ class MetadataMagics(Magics):
             return None
         try:
             return _answer(request, target(shell.user_ns))
+        except PathError as error:
+            raise UsageError(str(error)) from None
         except KVDictError as error:
             raise UsageError(f"{type(error).__name__}: {error}") from None
 
@@ -64,7 +67,7 @@ def _answer(request: Request, to: Target) -> Any:
     width = shutil.get_terminal_size().columns
     path = request.path
     if request.action == "show":
-        return look(to, path)
+        return look(to.mapping, path)
     if request.action == "tree":
         print("\n".join(everything(to, width)))
     elif request.action == "set":

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from kv_dict.codec.documents import parse_json
 from kv_dict.codec.tags import restore
 from kv_dict.errors import DecodeError
 from kv_dict.migration.sources.source import PathSource, Progress, Reading, Unusable, bytes_of
@@ -41,21 +41,11 @@ class JSONFile(PathSource):
 
     def _parse(self, data: bytes) -> Any:
         try:
-            return json.loads(data, object_pairs_hook=self._object)
-        except DecodeError:
-            raise
+            return parse_json(data)
         except RecursionError:
             raise DecodeError(f"{self.path} is nested too deeply to be read") from None
         except ValueError as error:
             raise DecodeError(f"{self.path} is not JSON: {error}") from None
-
-    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        made = dict(pairs)
-        if len(made) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
-            raise DecodeError(f"{self.path} gives the key {twice!r} twice in one object")
-        return made
 
 
 _KINDS = {list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}

@@ -74,6 +74,7 @@ class PostgresServer(ServerProcess):
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": str(self._short),
             "max_connections": "200",
+            "dynamic_shared_memory_type": "mmap",  # in its folder: a killed one cannot clean up
             **self.settings,
         }
         with (self.data / "postgresql.conf").open("a") as file:
