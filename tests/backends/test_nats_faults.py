@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import queue
 import subprocess
 import sys
 import threading
@@ -29,6 +30,7 @@ from kv_dict import (
 )
 from kv_dict.backends import open_backend
 from kv_dict.backends.nats.spelling import below, read_name, spell
+from kv_dict.mapping.feed import Change
 from kv_dict.model import ABSENT, Delete, DeletePrefix, Put, Stale
 from kv_dict.portal import face_of
 from kv_dict.testing.servers.nats import NatsServer
@@ -426,6 +428,30 @@ def test_a_bucket_deleted_and_made_again_is_followed(
         await maker.close()
 
     asyncio.run(work())
+
+
+def test_a_revision_of_a_bucket_made_again_is_not_taken_for_the_former_value(
+    nats_url: str, bucket: str
+) -> None:
+    async def delete(client, js):
+        await js.delete_key_value(bucket)
+
+    with (
+        RemoteKVMapping(
+            NatsBackend(nats_url, bucket, create_bucket=True), "ep1", reads="replica"
+        ) as md,
+        RemoteKVMapping(NatsBackend(nats_url, bucket, create_bucket=True), "ep1") as other,
+    ):
+        told: queue.Queue[Change] = queue.Queue()
+        md["a"] = "old"
+        md.subscribe(told.put, initial=False)
+        before = other.version("a").revision
+        asyncio.run(raw_call(nats_url, delete))
+        other["a"] = "new"
+        assert other.version("a").revision == before
+        change = told.get(timeout=T)
+        assert (change.value, change.previous) == ("new", "old")
+        assert md["a"] == "new"
 
 
 def test_a_purged_stream_subject_is_noticed(nats_url: str, bucket: str) -> None:

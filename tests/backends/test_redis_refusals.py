@@ -297,3 +297,29 @@ def test_a_watch_where_changes_are_not_broadcast(
             assert dict(md) == {"x": {"y": 1}}
     assert caplog.text.count("does not tell of changed keys") == 1
     client.acl_deluser("mute")
+
+
+def test_a_key_that_became_no_string_leaves_no_doubt(
+    redis_url: str, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A foreign program replaces what one has just written, before one has taken note of it."""
+    with RemoteKVMapping(RedisBackend(redis_url), "ep1", reads="replica", timeout=T) as md:
+        replica = md._scope.replica
+        assert replica is not None
+        commit = md._scope._face.commit
+
+        def replaced(*arguments: Any, **options: Any) -> Any:
+            revisions = commit(*arguments, **options)
+            monkeypatch.undo()
+            until(lambda: "a" in md)
+            client.pipeline().delete("ep1:a").rpush("ep1:a", "x").execute()
+            until(lambda: "a" not in md)
+            return revisions
+
+        monkeypatch.setattr(md._scope._face, "commit", replaced)
+        md["a"] = 1
+        md.sync()
+        assert dict(md) == {}
+        until(lambda: not replica._contents.doubts)
+        md["b"] = 2
+        assert dict(md) == {"b": 2}

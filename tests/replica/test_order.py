@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -39,6 +39,7 @@ from kv_dict.model import (
     Stale,
     WatchEvent,
 )
+from kv_dict.replica import Replica
 
 KEYS = ("a", "b", "a:x")
 T = 5.0
@@ -188,7 +189,11 @@ class ScriptedFace(SynchronousFace):
 
 
 class Machine(RuleBasedStateMachine):
-    """One's own writes by a mapping, others' behind its back, and news that are under way."""
+    """One's own writes by a mapping, others' behind its back, and news that are under way.
+
+    The slow ones are asked by other threads of this process: the store has answered, and they have
+    not yet come to tell the replica.
+    """
 
     ordered = True
     unique = True
@@ -200,6 +205,13 @@ class Machine(RuleBasedStateMachine):
         self.count = 0
         self.states: dict[str, list[int | None]] = {key: [None] for key in KEYS}  # in the store
         self.seen: dict[str, int] = dict.fromkeys(KEYS, 0)  # how far in that the mapping was
+        self.answers: list[Callable[[], object]] = []  # that other threads have yet to take in
+
+    @property
+    def replica(self) -> Replica:
+        replica = self.md._scope.replica
+        assert replica is not None
+        return replica
 
     def new(self) -> int:
         self.count += 1
@@ -264,6 +276,27 @@ class Machine(RuleBasedStateMachine):
         self.backend.face.commit([Delete(f"ep1:{key}")], timeout=T)
         self.look()
 
+    @rule(key=st.sampled_from(KEYS))
+    def slow_read(self, key: str) -> None:
+        asked, entry = time.monotonic(), self.backend.face.entries.get(f"ep1:{key}")
+        entries = () if entry is None else (entry,)
+        self.answers.append(lambda: self.replica.answered(key, entries, asked))
+
+    @rule(key=st.sampled_from(KEYS), put=st.booleans())
+    def slow_write(self, key: str, put: bool) -> None:
+        value = str(self.new()).encode()
+        operations = [Put(f"ep1:{key}", value) if put else Delete(f"ep1:{key}")]
+        asked = time.monotonic()
+        revisions = self.backend.face.commit(operations, timeout=T)
+        self.answers.append(lambda: self.md._scope.committed(operations, revisions, asked, T))
+        self.look()
+
+    @precondition(lambda self: self.answers)
+    @rule(which=st.integers(0, 2))
+    def answer(self, which: int) -> None:
+        self.answers.pop(which % len(self.answers))()
+        self.look()
+
     @rule()
     def ask(self) -> None:
         self.backend.ask()
@@ -294,6 +327,8 @@ class Machine(RuleBasedStateMachine):
         self.backend.ask()
         while self.backend.under_way:
             self.backend.deliver()
+        while self.answers:
+            self.answers.pop(0)()
         deadline = time.monotonic() + T
         while dict(self.md) != self.stored() and time.monotonic() < deadline:
             time.sleep(0.001)  # doubts are being settled

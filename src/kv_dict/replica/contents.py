@@ -90,7 +90,9 @@ class Contents:
         self._known: dict[str, float] = {}  # since when each key is as it is held, or gone
         self._gone: dict[str, int] = {}  # revisions of deletions
         self._crowd = _FEW  # how many deleted keys are remembered before the old ones are forgotten
-        self._floor = -1  # news of keys never heard of, up to this revision, are old
+        # A key never heard of was not there when the store last told all that is there:
+        self._floor = -1  # at this revision,
+        self._whole = 0.0  # and known here since then.
         self._position = -1  # how far the watch has come
         self._sweeps: dict[str, _Sweep] = {}  # the last one of each prefix
 
@@ -106,8 +108,8 @@ class Contents:
     def begin(self, snapshot: Snapshot) -> None:
         """Take the snapshot with which a watch begins, or begins again."""
         reached = _number(snapshot.revision)
-        # A store that was made anew counts from the beginning.
-        self._floor = reached if reached < self._position else max(self._floor, reached)
+        if reached < self._position:
+            self._floor = -1  # a store that was made anew counts from the beginning
         self._position = reached
         self._compare(snapshot, snapshot.asked)
         for key in [key for key in self._known if key not in self._entries]:
@@ -118,7 +120,6 @@ class Contents:
     def asked_for(self, snapshot: Snapshot, asked: float) -> None:
         """Take a snapshot that was asked for apart from the watch."""
         self._compare(snapshot, asked)
-        self._floor = max(self._floor, _number(snapshot.revision))
 
     def answered(self, name: str, entries: Sequence[Entry], asked: float) -> None:
         """Take what the store answered of one group."""
@@ -192,6 +193,8 @@ class Contents:
             self._judge(Deletion(key, snapshot.revision), asked)
         for entry in snapshot.entries:
             self._judge(entry, asked)
+        self._floor = max(self._floor, _number(snapshot.revision))
+        self._whole = time.monotonic()
 
     def _judge(self, news: Entry | Deletion, asked: float | None) -> None:
         """Hold `news` if it is newer than what is held; doubt if that cannot be told."""
@@ -203,14 +206,14 @@ class Contents:
         if held is None and isinstance(news, Deletion):
             self._bury(key, revision)
             return
-        if held is not None and held.revision == revision and isinstance(news, Entry):
+        if isinstance(news, Entry) and held is not None and _is_same(held, news):
             return
         known = self._known.get(key)
         if known is not None:
             last = self._gone.get(key) if held is None else held.revision
             newer = _is_newer(revision, asked, last, known)
         else:
-            newer = asked is not None or _number(revision) > self._floor
+            newer = _is_newer(revision, asked, self._floor, self._whole)
             for end in range(len(key) + 1) if self._sweeps else ():  # there may be many of them
                 sweep = self._sweeps.get(key[:end])
                 if newer and sweep is not None:
@@ -299,6 +302,11 @@ class Contents:
     def _forget(self, key: str) -> None:
         del self._known[key]
         self._gone.pop(key, None)
+
+
+def _is_same(held: Entry, news: Entry) -> bool:
+    # Both, because a store that was made anew may give the same revision to another value.
+    return held.revision == news.revision and held.value == news.value
 
 
 def _is_newer(

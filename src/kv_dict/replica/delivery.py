@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from kv_dict.backend import Backend
-from kv_dict.errors import ConflictError, KVDictError, OutcomeUnknown, Unavailable
+from kv_dict.errors import ConflictError, DecodeError, KVDictError, OutcomeUnknown, Unavailable
 from kv_dict.model import Deletion, Entry, Operation, Revision
 from kv_dict.portal import Job, is_ending, sleep, spawn
 from kv_dict.replica.contents import Contents
 from kv_dict.replica.held_back import Waiting
 
-__all__ = ["Delivery"]
+__all__ = ["Delivery", "read"]
 
 _log = logging.getLogger("kv_dict")
 
@@ -164,7 +164,7 @@ class Delivery:
         while True:
             asked = time.monotonic()
             try:
-                entry = await self._backend.read(key, timeout=TIMEOUT)
+                entry = await read(self._backend, key)
             except KVDictError:
                 await sleep(RETRY)
                 continue
@@ -177,6 +177,14 @@ class Delivery:
         with self._lock:
             self._contents.delivered(key, one, entry, asked)
             self._learnt()
+
+
+async def read(backend: Backend, key: str) -> Entry | None:
+    """Return what the store holds of a key; None for what a snapshot leaves out, too."""
+    try:
+        return await backend.read(key, timeout=TIMEOUT)
+    except DecodeError:
+        return None
 
 
 def _shown(state: Entry | Deletion | None) -> str:

@@ -13,7 +13,7 @@ from contextlib import aclosing
 from typing import Final
 
 from kv_dict.backend import Backend
-from kv_dict.errors import ClosedError, KVDictError, Unavailable
+from kv_dict.errors import ClosedError, DecodeError, KVDictError, Unavailable
 from kv_dict.model import (
     Changes,
     Entry,
@@ -25,7 +25,7 @@ from kv_dict.model import (
 )
 from kv_dict.portal import Job, face_of, is_ending, sleep, spawn
 from kv_dict.replica.contents import Contents, Group, Listener
-from kv_dict.replica.delivery import Delivery
+from kv_dict.replica.delivery import Delivery, read
 
 __all__ = ["Replica"]
 
@@ -196,7 +196,10 @@ class Replica:
         while self._contents.doubts:
             for key in tuple(self._contents.doubts):
                 asked = time.monotonic()
-                entry = face.read(key, timeout=max(0.0, deadline - asked))
+                try:
+                    entry = face.read(key, timeout=max(0.0, deadline - asked))
+                except DecodeError:
+                    entry = None  # of another program, and left out of a snapshot too
                 self.answer(key, entry, asked)
 
     # -- what is learnt apart from the watch -----------------------------------------------------
@@ -329,7 +332,7 @@ class Replica:
             for key in doubts:
                 asked = time.monotonic()
                 try:
-                    entry = await self._backend.read(key, timeout=SETTLE_TIMEOUT)
+                    entry = await read(self._backend, key)
                 except KVDictError:  # an outage: the watch has it too, and a snapshot ends it
                     await sleep(RETRY)
                     break

@@ -65,6 +65,11 @@ class FaultProxy(Closing):
 
     # -- faults ----------------------------------------------------------------------------------
 
+    @property
+    def idle(self) -> bool:
+        """Whether nobody is connected."""
+        return not self._writers
+
     def black_hole(self) -> None:
         """Swallow everything in both directions from now on; connections stay open."""
         self._swallowing = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
@@ -116,6 +117,8 @@ class NatsBackend(Backend):
         self._reader = Reader(self._bucket, self.url)
         self._writer = Writer(self._bucket, self._reader, self.url)
         self._connections = Connections(options, self._client)
+        # Their tasks keep connections alive: one that is forgotten without `close` has to end them.
+        weakref.finalize(self, self._connections.stop).atexit = False
 
     @property
     def url(self) -> str:
