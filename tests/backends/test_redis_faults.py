@@ -163,7 +163,7 @@ def test_close_ends_what_waits(server: RedisServer) -> None:
 
     thread = threading.Thread(target=read)
     thread.start()
-    while not backend.synchronous._lock.locked():
+    while backend.synchronous._turn.try_take(lambda: None):
         pass
     backend.synchronous.close()
     thread.join(10)

@@ -13,19 +13,22 @@ from pathlib import Path
 
 import pytest
 
-from kv_dict import InMemoryAsyncBackend, ReentryError, RemoteKVMapping, SQLiteBackend
+from kv_dict import ReentryError, RemoteKVMapping
+from kv_dict.backends import open_backend
 
 # An interrupt may come in a callback, whose exceptions go nowhere.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
-INTERRUPTS = {"sqlite": 60, "memory": 300}
+INTERRUPTS = {"sqlite": 60, "memory": 300, "redis": 50}
 
 
-@pytest.fixture(params=["sqlite", "memory"])
-def md(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RemoteKVMapping]:
-    memory = request.param == "memory"
-    backend = InMemoryAsyncBackend() if memory else SQLiteBackend(tmp_path / "md.db")
-    with RemoteKVMapping(backend, "ep1", timeout=2) as md:
+@pytest.fixture(params=INTERRUPTS)
+def md(
+    request: pytest.FixtureRequest, tmp_path: Path, bucket: str
+) -> Iterator[RemoteKVMapping]:
+    urls = {"sqlite": f"sqlite://{tmp_path}/md.db", "memory": "memory://"}
+    url = urls.get(request.param) or request.getfixturevalue("redis_url")
+    with RemoteKVMapping(open_backend(url), bucket, timeout=2) as md:
         md.update(n=0, d={"n": 0, "l": [0]})
         yield md
 

@@ -26,7 +26,7 @@ class Keeper:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # reentrant, for signal handlers that use a mapping
         self._kept: weakref.WeakSet[Kept] = weakref.WeakSet()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -34,7 +34,7 @@ class Keeper:
     def keep(self, store: Kept) -> None:
         with self._lock:
             self._kept.add(store)
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(
                     target=self._run, name="kv_dict redis keeper", daemon=True
                 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 import weakref
 from collections.abc import Callable, Collection, Sequence
@@ -22,9 +21,11 @@ from kv_dict.errors import (
     ConflictError,
     KVDictError,
     OutcomeUnknown,
+    ReentryError,
     Unavailable,
     Unsupported,
 )
+from kv_dict.locks import Turn
 from kv_dict.model import DeletePrefix, Entry, Operation, Put, Revision, Snapshot
 
 __all__ = ["Owner", "Store"]
@@ -68,7 +69,7 @@ class Store(SynchronousFace):
     def __init__(self, owner: Owner, route: Route) -> None:
         self._owner = owner
         self._route = route
-        self._lock = threading.Lock()
+        self._turn = Turn()
         self._session: Session | None = None
         _stores.add(self)
 
@@ -101,12 +102,7 @@ class Store(SynchronousFace):
         check_operations(operations)
         if not operations:
             return ()
-        deadline = time.monotonic() + timeout
-        self._acquire(timeout)
-        try:
-            written = self._commit(operations, deadline)
-        finally:
-            self._lock.release()
+        written = self._in_turn(lambda deadline: self._commit(operations, deadline), timeout)
         if written:
             self._owner.wake_watches(written)
         return tuple([op.value if isinstance(op, Put) else None for op in operations])
@@ -115,50 +111,55 @@ class Store(SynchronousFace):
         self._owner.closed = True
         self._owner.wake_watches()
         session = self._session
-        if not self._lock.acquire(timeout=_CLOSE_PATIENCE):
+        if not self._dropped():
             if session is not None:
                 session.link.close()  # wakes the thread that waits in it
-            if not self._lock.acquire(timeout=_CLOSE_PATIENCE):
-                return  # a thread that is connecting finds out by itself, and disconnects
+            self._dropped()  # a thread that is connecting finds out by itself, and disconnects
+
+    def _dropped(self) -> bool:
+        """Disconnect, if nobody else uses the connection for long; return whether it was done."""
         try:
-            self._drop()
-        finally:
-            self._lock.release()
+            self._in_turn(lambda _: self._drop(), _CLOSE_PATIENCE)
+        except (Unavailable, ReentryError):
+            return False
+        return True
 
-    # -- with the connection's lock --------------------------------------------------------------
+    # -- while the connection is ours ------------------------------------------------------------
 
-    def _acquire(self, timeout: float) -> None:
-        if not self._lock.acquire(timeout=max(timeout, 0)):
-            raise Unavailable(
+    def _in_turn(self, work: Callable[[float], _Result], timeout: float) -> _Result:
+        """Return ``work(deadline)``, with nobody else using the connection."""
+
+        def busy() -> KVDictError:
+            return Unavailable(
                 f"{self._route.url}: other threads of this process kept the connection for "
                 f"longer than {timeout:g} s"
             )
 
+        return self._turn.take(lambda left: work(time.monotonic() + left), max(timeout, 0), busy)
+
     def _reading(self, timeout: float, work: Callable[[Session, float], _Result]) -> _Result:
         """Return what `work` reads; on a new connection if the one at hand turns out useless."""
         self._owner.check_open()
-        deadline = time.monotonic() + timeout
-        self._acquire(timeout)
-        try:
-            again = True
-            while True:
-                try:
-                    return work(self._ready(deadline), deadline)
-                except Lost as lost:
-                    self._drop()
-                    if lost.late or not again:
-                        raise self._unavailable(lost) from lost
-                    again = self._route.moves
-                except Refused as refused:
-                    if not self._look_elsewhere(refused.reply, deadline):
-                        raise refusal(self._route.url, refused.reply) from None
-                except KVDictError:
-                    raise
-                except BaseException:  # Ctrl-C: an answer may still be on its way
-                    self._drop()
-                    raise
-        finally:
-            self._lock.release()
+        return self._in_turn(lambda deadline: self._read(work, deadline), timeout)
+
+    def _read(self, work: Callable[[Session, float], _Result], deadline: float) -> _Result:
+        again = True
+        while True:
+            try:
+                return work(self._ready(deadline), deadline)
+            except Lost as lost:
+                self._drop()
+                if lost.late or not again:
+                    raise self._unavailable(lost) from lost
+                again = self._route.moves
+            except Refused as refused:
+                if not self._look_elsewhere(refused.reply, deadline):
+                    raise refusal(self._route.url, refused.reply) from None
+            except KVDictError:
+                raise
+            except BaseException:  # Ctrl-C: an answer may still be on its way
+                self._drop()
+                raise
 
     def _look_elsewhere(self, reply: ErrorReply, deadline: float) -> bool:
         """Return whether to try again on a new connection, after a reply that refuses to work.
@@ -322,21 +323,18 @@ class Store(SynchronousFace):
 
     def look(self) -> bool:
         """Read what the server pushed to an idle connection; return whether there is one."""
-        if not self._lock.acquire(blocking=False):
-            return True  # in use: its user reads
-        try:
-            if self._session is not None:
-                try:
-                    self._session.link.collect()
-                except Lost:
-                    self._drop()
-            return self._session is not None
-        finally:
-            self._lock.release()
+        self._turn.try_take(self._collect)  # if it is in use, its user reads
+        return self._session is not None
+
+    def _collect(self) -> None:
+        if self._session is not None:
+            try:
+                self._session.link.collect()
+            except Lost:
+                self._drop()
 
     def after_fork(self) -> None:
-        """Forget, in a child, the parent's connection and the threads that do not exist here."""
-        self._lock = threading.Lock()
+        """Forget, in a child, the parent's connection."""
         session, self._session = self._session, None
         if session is not None:
             session.link.abandon()
