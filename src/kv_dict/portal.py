@@ -7,12 +7,14 @@ nor the caller's. A forked child starts its own when it first needs one.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from kv_dict.backend import Backend, SynchronousFace
 from kv_dict.errors import LoopThreadError, OutcomeUnknown, Unavailable
+from kv_dict.locks import Turn
 from kv_dict.model import Entry, Operation, Revision, Snapshot
 
 if TYPE_CHECKING:
@@ -63,7 +65,7 @@ class Job:
     def cancel(self, *, wait: bool = True) -> None:
         """Cancel it, and wait for its end, but not for long, and not in the loop thread."""
         self._portal.loop.call_soon_threadsafe(self._call.cancel)
-        if wait and not self._portal.is_here():
+        if wait and not self._portal.is_here() and not sys.is_finalizing():
             self._call.ended.acquire(timeout=CLOSE_TIMEOUT)
 
 
@@ -106,6 +108,11 @@ class _Portal:
                 "a mapping was used from the event loop that serves it, which would wait for "
                 "itself for ever; use it from another thread (asyncio.to_thread), or await the "
                 "backend's own methods"
+            )
+        if sys.is_finalizing():
+            raise Unavailable(
+                "the interpreter is ending, and its other threads run no more: use a mapping "
+                "before, at the latest in a function registered with atexit; nothing was written"
             )
         call = _Call(make, self.loop)
         self.loop.call_soon_threadsafe(call.start)
@@ -211,24 +218,31 @@ class PortalFace(SynchronousFace):
         _portal().call(lambda: self._backend.ping(timeout=timeout), timeout, None)
 
     def close(self) -> None:
-        _portal().call(self._backend.close, CLOSE_TIMEOUT, None)
+        if not sys.is_finalizing():  # then connections end with the process
+            _portal().call(self._backend.close, CLOSE_TIMEOUT, None)
 
 
-_lock = threading.Lock()
+_making: Final = Turn()
 _current: _Portal | None = None
 
 
 def _portal() -> _Portal:
+    return _current or _making.take(_make, CLOSE_TIMEOUT, _not_made)
+
+
+def _make(_: float) -> _Portal:
     global _current  # noqa: PLW0603 - one a process, made when first needed
-    with _lock:
-        if _current is None:
-            _current = _Portal()
-        return _current
+    if _current is None:
+        _current = _Portal()
+    return _current
+
+
+def _not_made() -> Unavailable:
+    return Unavailable(f"no event loop could be started within {CLOSE_TIMEOUT:g} s")
 
 
 def _after_fork_in_child() -> None:
-    global _lock, _current  # noqa: PLW0603 - the parent's thread does not exist here
-    _lock = threading.Lock()
+    global _current  # noqa: PLW0603 - the parent's thread does not exist here
     _current = None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -13,6 +14,7 @@ from kv_dict import (
     InMemoryAsyncBackend,
     LoopThreadError,
     OutcomeUnknown,
+    ReentryError,
     RemoteKVMapping,
     Unavailable,
     portal,
@@ -176,3 +178,34 @@ def test_errors_cross_with_their_type_and_cause(md: RemoteKVMapping, backend: As
     with pytest.raises(Unavailable, match="server is away") as caught:
         md["a"] = 1
     assert isinstance(caught.value.__cause__, ConnectionResetError)
+
+
+def test_a_signal_handler_while_the_loop_is_made(
+    md: RemoteKVMapping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[ReentryError] = []
+    make = asyncio.new_event_loop
+
+    def handler(*_: object) -> None:
+        try:
+            md["seen"] = 1
+        except ReentryError as error:
+            refused.append(error)
+
+    def interrupted() -> asyncio.AbstractEventLoop:
+        signal.raise_signal(signal.SIGUSR1)
+        return make()
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        monkeypatch.setattr(portal, "_current", None)
+        monkeypatch.setattr(asyncio, "new_event_loop", interrupted)
+        md["n"] = 1
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert len(refused) == 1
+    assert dict(md) == {"n": 1}
+    made = portal._portal()
+    made.loop.call_soon_threadsafe(made.loop.stop)
+    made._thread.join()
+    made.loop.close()

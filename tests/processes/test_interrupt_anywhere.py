@@ -23,9 +23,7 @@ INTERRUPTS = {"sqlite": 60, "memory": 300, "redis": 50}
 
 
 @pytest.fixture(params=INTERRUPTS)
-def md(
-    request: pytest.FixtureRequest, tmp_path: Path, bucket: str
-) -> Iterator[RemoteKVMapping]:
+def md(request: pytest.FixtureRequest, tmp_path: Path, bucket: str) -> Iterator[RemoteKVMapping]:
     urls = {"sqlite": f"sqlite://{tmp_path}/md.db", "memory": "memory://"}
     url = urls.get(request.param) or request.getfixturevalue("redis_url")
     with RemoteKVMapping(open_backend(url), bucket, timeout=2) as md:

@@ -336,6 +336,46 @@ class Machine(RuleBasedStateMachine):
         self.md.close()
 
 
+LATE = {
+    "a read, after the key was deleted": [
+        ("foreign_put", "a"),
+        ("slow_read", "a"),
+        ("foreign_delete", "a"),
+        ("cut",),
+        ("deliver",),
+        ("deliver",),
+        ("answer", 0),
+    ],
+    "a write, after it was deleted": [
+        ("slow_write", "a", True),
+        ("cut",),
+        ("own_clear",),
+        ("cut",),
+        ("deliver",),
+        ("deliver",),
+        ("answer", 0),
+    ],
+    "a write, after another one and the deletion of both": [
+        ("slow_write", "b", True),
+        ("slow_write", "b", True),
+        ("slow_write", "b", False),
+        ("answer", 0),
+        ("answer", 1),
+        ("answer", 0),
+    ],
+}
+
+
+@pytest.mark.parametrize("ordered", [True, False], ids=["revisions", "values"])
+@pytest.mark.parametrize("late", LATE)
+def test_late_answers(ordered: bool, late: str) -> None:
+    steps = machine("Late", ordered=ordered, unique=True)()
+    steps.begin()
+    for step, *arguments in LATE[late]:
+        getattr(steps, step)(*arguments)
+    steps.teardown()
+
+
 def machine(name: str, *, ordered: bool, unique: bool) -> type[Machine]:
     return type(name, (Machine,), {"ordered": ordered, "unique": unique})
 

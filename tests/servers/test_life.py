@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 import time
 import warnings
 from collections.abc import Callable
+
+import pytest
 
 from kv_dict import RemoteKVMapping
 from kv_dict.backends import open_backend
@@ -51,3 +55,36 @@ def test_many_mappings_leave_no_thread(server: ServerProcess, proxy: FaultProxy)
         use(number)
     assert len(set(threading.enumerate()) - before) <= 3  # that its pool has grown by
     until(lambda: proxy.idle)
+
+
+CLOSES_LATE = """
+import sys
+from kv_dict import RemoteKVMapping, portal
+from kv_dict.backends import open_backend
+
+portal.CLOSE_TIMEOUT = 1000.0
+
+class Instrument:
+    def __init__(self, url, reads):
+        self.md = RemoteKVMapping(open_backend(url), "ep1", reads=reads)
+        self.md["a"] = 1
+
+    def __del__(self):
+        self.md.close()
+        print("closed")
+
+instrument = Instrument(*sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("reads", ["server", "replica"])
+def test_closing_while_the_interpreter_ends(server: ServerProcess, reads: str) -> None:
+    """The threads that would end what is to be closed are stopped by then: nobody waits for them."""
+    ended = subprocess.run(
+        [sys.executable, "-c", CLOSES_LATE, server.store_url(), reads],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE * 2,
+        check=True,
+    )
+    assert (ended.stdout, ended.stderr) == ("closed\n", "")

@@ -57,6 +57,13 @@ class _Sweep(NamedTuple):
     done: float
 
 
+class _Grave(NamedTuple):
+    """A key went at a revision, or, if that is not `exact`, at a later one that is not known."""
+
+    revision: int
+    exact: bool
+
+
 class Contents:
     """The entries, in groups. Not thread-safe, but for looking up one of `groups`.
 
@@ -88,7 +95,7 @@ class Contents:
         self.held_back = HeldBack()
         self._entries: dict[str, Entry] = {}
         self._known: dict[str, float] = {}  # since when each key is as it is held, or gone
-        self._gone: dict[str, int] = {}  # revisions of deletions
+        self._gone: dict[str, _Grave] = {}
         self._crowd = _FEW  # how many deleted keys are remembered before the old ones are forgotten
         # A key never heard of was not there when the store last told all that is there:
         self._floor = -1  # at this revision,
@@ -210,8 +217,11 @@ class Contents:
             return
         known = self._known.get(key)
         if known is not None:
-            last = self._gone.get(key) if held is None else held.revision
+            grave = self._gone.get(key)
+            last = held.revision if held is not None else grave.revision if grave else None
             newer = _is_newer(revision, asked, last, known)
+            if newer and held is None and grave is not None and not grave.exact:
+                newer = _is_newer(None, asked, None, known)  # it may have been put before it went
         else:
             newer = _is_newer(revision, asked, self._floor, self._whole)
             for end in range(len(key) + 1) if self._sweeps else ():  # there may be many of them
@@ -282,14 +292,20 @@ class Contents:
             self._entries[key] = news
         else:
             last = self._entries[key].revision
-            self._bury(key, last if news.revision is None else news.revision)
+            if isinstance(last, int):
+                self._gone[key] = _Grave(last, exact=False)
+            self._bury(key, news.revision)
             del self._entries[key]
 
     def _bury(self, key: str, revision: Revision | None) -> None:
         """Remember that a key went, for as long as older news of it may come."""
         now = self._known[key] = time.monotonic()
+        grave = self._gone.get(key)
         if isinstance(revision, int):
-            self._gone[key] = max(revision, self._gone.get(key, -1))
+            if grave is None or revision >= grave.revision:
+                self._gone[key] = _Grave(revision, exact=True)
+        elif grave is not None:  # it may have been put, and gone again
+            self._gone[key] = _Grave(grave.revision, exact=False)
         absent = len(self._known) - len(self._entries)
         if absent > self._crowd and absent > len(self._entries):
             old = now - MEMORY
