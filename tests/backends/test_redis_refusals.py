@@ -14,6 +14,7 @@ import pytest
 import redis
 
 from kv_dict import ConfigurationError, RedisBackend, RemoteKVMapping, Unavailable
+from kv_dict.backends.redis.link import Link
 from kv_dict.model import Delete, Put, Stale
 from kv_dict.testing import Watching
 from kv_dict.testing.proxy import FaultProxy
@@ -323,3 +324,22 @@ def test_a_key_that_became_no_string_leaves_no_doubt(
         until(lambda: not replica._contents.doubts)
         md["b"] = 2
         assert dict(md) == {"b": 2}
+
+
+def test_many_keys_at_once(shared: RemoteKVMapping, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each costs its share: neither a look at all the others, nor a question of its own."""
+    many = {f"k{number}": number for number in range(40_000)}
+    shared.timeout = 20
+    shared.update(many)
+    assert len(shared) == len(many)
+    shared.clear()
+    sent: list[int] = []
+    send = Link.send
+
+    def counted(link: Link, data: bytes, deadline: float) -> None:
+        sent.append(len(data))
+        send(link, data, deadline)
+
+    monkeypatch.setattr(Link, "send", counted)
+    assert dict(shared) == {}
+    assert len(sent) < 10

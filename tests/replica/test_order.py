@@ -363,13 +363,23 @@ LATE = {
         ("answer", 1),
         ("answer", 0),
     ],
+    "a read, after the key became what it was before": [
+        ("foreign_put", "b"),
+        ("sync",),
+        ("foreign_put", "b"),
+        ("slow_read", "b"),
+        ("foreign_put", "b"),
+        ("sync",),
+        ("answer", 0),
+    ],
 }
 
 
 @pytest.mark.parametrize("ordered", [True, False], ids=["revisions", "values"])
+@pytest.mark.parametrize("unique", [True, False], ids=["unique", "repeated"])
 @pytest.mark.parametrize("late", LATE)
-def test_late_answers(ordered: bool, late: str) -> None:
-    steps = machine("Late", ordered=ordered, unique=True)()
+def test_late_answers(ordered: bool, unique: bool, late: str) -> None:
+    steps = machine("Late", ordered=ordered, unique=unique)()
     steps.begin()
     for step, *arguments in LATE[late]:
         getattr(steps, step)(*arguments)

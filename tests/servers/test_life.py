@@ -79,7 +79,7 @@ instrument = Instrument(*sys.argv[1:])
 
 @pytest.mark.parametrize("reads", ["server", "replica"])
 def test_closing_while_the_interpreter_ends(server: ServerProcess, reads: str) -> None:
-    """The threads that would end what is to be closed are stopped by then: nobody waits for them."""
+    """The threads that would end what is to be closed have stopped: nobody waits for them."""
     ended = subprocess.run(
         [sys.executable, "-c", CLOSES_LATE, server.store_url(), reads],
         capture_output=True,

@@ -213,9 +213,11 @@ class Contents:
         if held is None and isinstance(news, Deletion):
             self._bury(key, revision)
             return
-        if isinstance(news, Entry) and held is not None and _is_same(held, news):
-            return
         known = self._known.get(key)
+        if isinstance(news, Entry) and held is not None and _is_same(held, news):
+            if known is not None and asked is not None and asked >= known:
+                self._known[key] = time.monotonic()  # it may have been another one in between
+            return
         if known is not None:
             grave = self._gone.get(key)
             last = held.revision if held is not None else grave.revision if grave else None
@@ -224,7 +226,9 @@ class Contents:
                 newer = _is_newer(None, asked, None, known)  # it may have been put before it went
         else:
             newer = _is_newer(revision, asked, self._floor, self._whole)
-            for end in range(len(key) + 1) if self._sweeps else ():  # there may be many of them
+            # There may be many of them, or the key may be long.
+            many = len(self._sweeps) > len(key)
+            for end in range(len(key) + 1) if many else {*map(len, self._sweeps)}:
                 sweep = self._sweeps.get(key[:end])
                 if newer and sweep is not None:
                     newer = _is_newer(revision, asked, sweep.revision, sweep.done)

@@ -108,11 +108,7 @@ class Session:
             cursor, found = self.ask(
                 deadline, b"SCAN", cursor, b"MATCH", escaped(prefix), b"COUNT", SCAN_COUNT
             )
-            self.link.send(b"".join(pack(b"TYPE", key) for key in found), deadline)
-            kinds = [self.link.receive(deadline) for _ in found]
-            for key, kind in zip(found, kinds, strict=True):
-                if type(kind) is ErrorReply:
-                    raise Refused(kind)
+            for key, kind in zip(found, self._types(found, deadline), strict=True):
                 try:
                     name = key.decode()
                 except UnicodeDecodeError:
@@ -137,10 +133,8 @@ class Session:
         )
 
     def _warn_of_other_types(self, keys: Sequence[str], deadline: float) -> None:
-        for key in keys:
-            if (self.url, key) in _warned:
-                continue
-            kind = self.ask(deadline, b"TYPE", key.encode())
+        unsaid = [key for key in keys if (self.url, key) not in _warned]
+        for key, kind in zip(unsaid, self._types(unsaid, deadline), strict=True):
             if kind not in (b"none", b"string"):
                 if len(_warned) < _MANY:
                     _warned.add((self.url, key))
@@ -150,3 +144,13 @@ class Session:
                     self.url,
                     kind.decode(),
                 )
+
+    def _types(self, keys: Sequence[str | bytes], deadline: float) -> list[bytes]:
+        """Return what is at each key: all are asked for at once, for there may be thousands."""
+        questions = [pack(b"TYPE", k if isinstance(k, bytes) else k.encode()) for k in keys]
+        self.link.send(b"".join(questions), deadline)
+        kinds = [self.link.receive(deadline) for _ in keys]
+        for kind in kinds:
+            if type(kind) is ErrorReply:
+                raise Refused(kind)
+        return kinds

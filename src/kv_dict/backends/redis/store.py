@@ -265,13 +265,13 @@ class Store(SynchronousFace):
         Its writer was done before the commit was, but the news were still on their way when it was
         sent. (Without tracking the search just before the commit is all there is.)
         """
-        gone = plan.pruned | plan.deletes
+        settled = plan.pruned | plan.deletes | plan.puts.keys()
         late: set[str] = set()
         for operation in operations:
             if isinstance(operation, DeletePrefix):
                 region = session.index.known(operation.prefix)
                 if region is not None:
-                    late |= region.under(operation.prefix) - gone - plan.puts.keys()
+                    late |= region.under(operation.prefix) - settled
         if late:
             again = Plan([DeletePrefix("")], lambda position, prefix: late)
             try:
