@@ -454,6 +454,18 @@ def test_a_revision_of_a_bucket_made_again_is_not_taken_for_the_former_value(
         assert md["a"] == "new"
 
 
+def test_more_than_one_request_can_name(backend: NatsBackend) -> None:
+    long = [f"p:{number}:{'k' * 2000}" for number in range(600)]
+    commit(backend, *[Put(key, b"1") for key in long])
+    with pytest.raises(ConflictError) as caught:  # 600 names of 2,000 characters are looked up
+        commit(backend, *[Put(key, b"2", ABSENT) for key in long])
+    assert set(caught.value.keys) == set(long)
+    with RemoteKVMapping(backend, "ep1") as md:
+        with pytest.raises(Unsupported, match="1000 together at most"):
+            md.update({f"a key of some length {number}": 0 for number in range(30_000)})
+        assert dict(md) == {}
+
+
 def test_a_purged_stream_subject_is_noticed(nats_url: str, bucket: str) -> None:
     async def work() -> None:
         backend = NatsBackend(nats_url, bucket, create_bucket=True)

@@ -160,6 +160,9 @@ class Connection(ABC):
             except _NOT_SENT:  # it was lost a moment ago; nothing was sent
                 del self._waiting[token]
                 await asyncio.sleep(0)
+            except BaseException:
+                self._waiting.pop(token, None)
+                raise
         until = min(deadline, self.loop.time() + patience)
         timer = self.loop.call_at(until, receive, NoReply("no answer within the timeout"))
         try:

@@ -127,6 +127,8 @@ class Reader:
             abilities = await self._bucket.abilities(connection, deadline)
             if not abilities.direct:
                 return await self._one_by_one(connection, filters, deadline)
+            if sum(map(len, filters)) > connection.client.max_payload // 2:
+                return await self._in_chunks(connection, filters, deadline)
             if abilities.replicas == 1:
                 status, view = await self._multi(connection, filters, deadline)
                 if status == "404":

@@ -82,6 +82,9 @@ class Writer:
         if not operations:
             return ()
         await self._check_sizes(connection, operations, deadline)
+        named = sum(not isinstance(operation, DeletePrefix) for operation in operations)
+        if named > MAX_OPERATIONS and await self._can_batch(connection, operations, deadline):
+            raise self._too_many(operations, named)
         prefixes = {
             operation.prefix: self._bucket.prefix + below(operation.prefix)
             for operation in operations
@@ -163,10 +166,7 @@ class Writer:
         headers = last.headers()
         if early:
             if len(messages) > MAX_OPERATIONS:
-                raise Unsupported(
-                    f"{self._where}: {len(operations)} operation(s) change {len(messages)} keys; "
-                    f"NATS writes {MAX_OPERATIONS} together at most"
-                )
+                raise self._too_many(operations, len(messages))
             await connection.ready(deadline)
             for number, message in enumerate(early, 1):
                 await connection.publish(
@@ -212,6 +212,12 @@ class Writer:
             sequence = told["seq"]
             break
         return int(sequence) - len(early)
+
+    def _too_many(self, operations: Sequence[Operation], keys: int) -> Unsupported:
+        return Unsupported(
+            f"{self._where}: {len(operations)} operation(s) change {keys} keys; NATS writes "
+            f"{MAX_OPERATIONS} together at most"
+        )
 
     async def _purge(self, connection: Connection, selected: str, deadline: float) -> None:
         """Remove more keys than a batch takes: all at once, and without a trace for a consumer.
