@@ -112,7 +112,7 @@ class _Portal:
         if sys.is_finalizing():
             raise Unavailable(
                 "the interpreter is ending, and its other threads run no more: use a mapping "
-                "before, at the latest in a function registered with atexit; nothing was written"
+                "before, at the latest in a function registered with atexit"
             )
         call = _Call(make, self.loop)
         self.loop.call_soon_threadsafe(call.start)
