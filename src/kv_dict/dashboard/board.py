@@ -74,7 +74,7 @@ class Board:
         previous = self._latest.get(name)
         now = time.time()
         count = self._times[name] = self._times.get(name, 0) + (not change.initial)
-        revision = revision_text(change.revision)
+        revision = revision_text(change.revision, value)
         about = {"time": change.time, "seen": now, "revision": revision, "count": count}
         if change.initial:
             del about["seen"]

@@ -4,7 +4,7 @@
 
     [dashboard]
     title = "XAS"
-    hide = ["*password*", "private_*"]
+    hide = ["*password*", "proposal/pi_email"]
 
     [[dashboard.tiles]]
     label = "Ring current"
@@ -19,12 +19,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
-from fnmatch import fnmatchcase
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from kv_dict.dashboard.hiding import hides, without_hidden
 from kv_dict.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from kv_dict.profiles import Profile
 
 __all__ = ["STATES", "Layout", "Rule", "Tile"]
 
@@ -150,8 +153,9 @@ class Layout:
     tiles : tuple of Tile
         The values on the board, in this order.
     hide : tuple of str
-        Patterns (``*``, ``?``, ``[abc]``) of keys that never leave this process: neither to the
-        page nor to any other reader of the API.
+        What never leaves this process, neither to the page nor to any other reader of the API:
+        paths, ``"proposal/pi_email"``, whose steps may be patterns (``*``, ``?``, ``[abc]``).
+        Without a ``/`` it is hidden at every depth, with one in front at the top only.
 
     Examples
     --------
@@ -159,15 +163,24 @@ class Layout:
     >>> layout = Layout.from_dict({"hide": ["*password*"], "tiles": [{"key": "energy_keV"}]})
     >>> layout.hides("smtp_password"), layout.tiles[0].key
     (True, ('energy_keV',))
+    >>> layout.shown("smtp", {"host": "mail", "password": "..."})
+    {'host': 'mail'}
     """
 
     title: str = ""
     tiles: tuple[Tile, ...] = _TILES
-    hide: tuple[str, ...] = field(default=())
+    hide: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        hides(self.hide, "")  # refuses what is no pattern
 
     def hides(self, key: str) -> bool:
-        """Return whether a key of the mapping is kept from readers."""
-        return any(fnmatchcase(key, pattern) for pattern in self.hide)
+        """Return whether a key of the mapping is kept from readers, with all that is in it."""
+        return hides(self.hide, key)
+
+    def shown(self, key: str, value: Any) -> Any:
+        """Return what readers get of the value of a key: the same object if that is all of it."""
+        return without_hidden(self.hide, key, value)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what the page needs of it, for JSON."""
@@ -197,13 +210,26 @@ class Layout:
             read["title"] = _text(table["title"], f"{where}.title")
         if "hide" in table:
             patterns = _list(table["hide"], f"{where}.hide")
-            read["hide"] = tuple(_text(p, f"{where}.hide[{i}]") for i, p in enumerate(patterns))
+            read["hide"] = tuple(_pattern(p, f"{where}.hide[{i}]") for i, p in enumerate(patterns))
         if "tiles" in table:
             tiles = _list(table["tiles"], f"{where}.tiles")
             if len(tiles) > _MOST_TILES:
                 raise ConfigurationError(f"{where}.tiles: {len(tiles)} of them; at most 100")
             read["tiles"] = tuple(_tile(t, f"{where}.tiles[{i}]") for i, t in enumerate(tiles))
         return cls(**read)
+
+    @classmethod
+    def of_profile(cls, profile: Profile) -> Layout:
+        """Return the layout in the table ``dashboard`` of a profile, or the default one.
+
+        Raises
+        ------
+        ConfigurationError
+            As `from_dict`; names the file and the profile, too.
+        """
+        table = profile.dashboard
+        origins = [one.origin for one in profile.settings if one.name.startswith("dashboard.")]
+        return cls.from_dict(table, f"{origins[0]} dashboard") if table else cls()
 
 
 def _tile(given: Any, where: str) -> Tile:
@@ -257,6 +283,15 @@ def _text(given: Any, where: str) -> str:
     if not isinstance(given, str) or len(given) > _LONGEST:
         raise ConfigurationError(f"{where} = {given!r:.60}: a text of up to {_LONGEST} characters")
     return given
+
+
+def _pattern(given: Any, where: str) -> str:
+    text = _text(given, where)
+    try:
+        hides((text,), "")
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where} = {error}") from None
+    return text
 
 
 def _list(given: Any, where: str) -> list[Any]:

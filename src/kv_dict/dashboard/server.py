@@ -51,8 +51,8 @@ class Settings:
     port : int
         0 for a free one.
     token : str, optional
-        At least 16 characters. Readers need it too, unless only this computer is listened to and
-        `writable` is what it is for.
+        At least 16 characters. Readers need it too, unless only this computer is listened to,
+        without a proxy, and `writable` is what it is for.
     writable : bool
         Whether values can be edited, with the token.
     allowed_hosts : sequence of str
@@ -118,7 +118,9 @@ class Settings:
         return Access(
             hosts_of(names),
             self.token,
-            readers_need_token=self.token is not None and not (loopback and self.writable),
+            # Readers who come through a proxy are anybody, wherever the proxy runs.
+            readers_need_token=self.token is not None
+            and not (loopback and self.writable and not self.public_url),
             writable=self.writable,
             secure=self.tls_certificate is not None or public.scheme == "https",
             root_path=self.root_path,

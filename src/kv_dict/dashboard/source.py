@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from kv_dict.coordination.beside import beside
@@ -152,8 +153,12 @@ class Source:
     async def _follow(self, listener: Listener, part: str, mapping: RemoteKVMapping) -> None:
         async with aclosing(mapping.changes()) as changes:
             async for change in changes:
-                if part == METADATA and self.layout.hides(change.key):
-                    continue
+                if part == METADATA:
+                    if self.layout.hides(change.key):
+                        continue
+                    shown = self.layout.shown(change.key, change.value)
+                    if shown is not change.value:
+                        change = replace(change, value=shown, previous=None)
                 listener.changed(self, part, change)
         raise ClosedError(f"{self.name}: the mapping was closed")
 
