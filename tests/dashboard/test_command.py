@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from kv_dict import RemoteKVMapping
+from kv_dict import RemoteKVMapping, SQLiteBackend
 from kv_dict.cli.commands import cli
 
 MAIN = "from kv_dict.cli import main; main()"
@@ -136,6 +136,47 @@ def test_a_layout_of_a_file(start: Start, anybody: Any, tmp_path: Path) -> None:
     assert source["layout"]["title"] == "XAS"
 
 
+PROFILES = """
+default = "xas"
+[profiles.xas]
+url = "sqlite:x.db"
+[profiles.xas.dashboard]
+title = "XAS"
+hide = ["proposal/pi_email"]
+tiles = ["energy", { key = ["shutter", "fe_shutter"], label = "Shutter" }]
+[profiles.xrd]
+url = "sqlite:x.db"
+entry_point = "xrd"
+[profiles.wrong]
+url = "sqlite:x.db"
+[profiles.wrong.dashboard]
+tiles = [{ key = "energy", units = "keV" }]
+"""
+
+
+def test_the_layout_of_a_profile(start: Start, anybody: Any, tmp_path: Path) -> None:
+    (tmp_path / "kv_dict.toml").write_text(PROFILES)
+    (tmp_path / "board.toml").write_text('title = "For the wall"\nhide = ["secret"]\n')
+    people = {"title": "Iron", "pi_email": "ada@lab.org"}
+    with RemoteKVMapping(SQLiteBackend(tmp_path / "x.db"), "md") as md:
+        md["proposal"] = people
+
+    def asked(*arguments: str) -> tuple[dict[str, str], Any]:
+        url = line(start(*arguments)).rpartition(": ")[2]
+        client = type(anybody)(url).until_live()
+        sources = client.json("/api/sources")["sources"]
+        return {one["name"]: one["layout"]["title"] for one in sources}, client
+
+    titles, client = asked()
+    assert titles == {"md": "XAS"}
+    assert client.json("/api/value?key=proposal") == {"title": "Iron"}
+    titles, client = asked("--layout", "board.toml")
+    assert titles == {"md": "For the wall"}
+    assert client.json("/api/value?key=proposal") == {"title": "Iron"}  # hidden all the same
+    assert asked("--profile", "xas", "--profile", "xrd")[0] == {"xas": "XAS", "xrd": ""}
+    assert asked("--url", "sqlite:x.db")[1].json("/api/value?key=proposal") == people
+
+
 def test_a_store_that_is_away_is_waited_for(start: Start, anybody: Any) -> None:
     process = start("--url", "redis://127.0.0.1:1/0")
     url = line(process).rpartition(": ")[2]
@@ -157,7 +198,7 @@ def test_a_store_that_is_away_is_waited_for(start: Start, anybody: Any) -> None:
         (["--host", "192.0.2.77", "--token-file", "token"], "cannot listen on 192.0.2.77"),
         (["--host", "no such host", "--token-file", "token"], "cannot listen on no such host"),
         (["--layout", "none.toml"], "cannot read none.toml"),
-        (["--layout", "bad.toml"], "bad.toml is not TOML"),
+        (["--layout", "bad.toml"], "bad.toml is no TOML"),
         (["--layout", "wrong.toml"], "wrong.toml: dashboard.tiles[0].key is missing"),
         (["--token-file", "short"], "at least 16"),
         (["--token-file", "."], "cannot use"),
@@ -165,6 +206,8 @@ def test_a_store_that_is_away_is_waited_for(start: Start, anybody: Any) -> None:
         (["--tls-cert", "bad.toml", "--tls-key", "bad.toml"], "cannot be used"),
         (["--public-url", "nonsense"], "public_url"),
         (["--url", "nonsense://x"], "nonsense"),
+        (["--hide", "a//b"], "empty step"),
+        (["--profile", "wrong"], "kv_dict.toml [profiles.wrong] dashboard.tiles[0].units is not"),
         (["--url", "sqlite:x.db?option=1"], "option"),
     ],
 )
@@ -174,6 +217,7 @@ def test_an_operators_mistake_is_told_and_no_traceback(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "bad.toml").write_text("= nonsense")
+    (tmp_path / "kv_dict.toml").write_text(PROFILES)
     (tmp_path / "wrong.toml").write_text("[dashboard]\ntiles = [{}]\n")
     (tmp_path / "short").write_text("hunter2\n")
     done = CliRunner().invoke(cli, ["dashboard", "--port", "0", *arguments])

@@ -21,26 +21,27 @@ PEOPLE = {
 
 
 @pytest.mark.parametrize(
-    ("pattern", "left"),
+    ("pattern", "gone"),
     [
-        ("*email", {"title", "team", "a/b", "name", "phone", "c", "~"}),
-        ("proposal/pi_email", {"title", "team", "a/b", "name", "email", "phone", "c", "~"}),
-        ("proposal/*_email", {"title", "team", "a/b", "name", "email", "phone", "c", "~"}),
-        ("*/team", {"title", "pi_email", "a/b", "c", "~"}),
-        ("proposal/team/*/[ep]*", {"title", "pi_email", "team", "a/b", "name", "c", "~"}),
-        ("proposal/team/1/phone", set("title pi_email team a/b name email c ~".split())),
-        ("proposal/a~1b/c", set("title pi_email team a/b name email phone ~".split())),
-        ("proposal/a~1b/~0", set("title pi_email team a/b name email phone c".split())),
-        ("a~1b", set("title pi_email team name email phone".split())),
-        ("proposal/a", set("title pi_email team a/b name email phone c ~".split())),
-        ("/pi_email", set("title pi_email team a/b name email phone c ~".split())),
-        ("Proposal/pi_email", set("title pi_email team a/b name email phone c ~".split())),
+        ("*email", "pi_email email"),
+        ("proposal/pi_email", "pi_email"),
+        ("proposal/*_email", "pi_email"),
+        ("*/team", "team name email phone"),
+        ("proposal/team/*/[ep]*", "email phone"),
+        ("proposal/team/1/phone", "phone"),
+        ("proposal/a~1b/c", "c"),
+        ("proposal/a~1b/~0", "~"),
+        ("a~1b", "a/b c ~"),
+        ("proposal/a", ""),
+        ("/pi_email", ""),
+        ("Proposal/pi_email", ""),
     ],
 )
-def test_a_pattern_is_a_path(pattern: str, left: set[str]) -> None:
+def test_a_pattern_is_a_path(pattern: str, gone: str) -> None:
     layout = Layout(hide=(pattern,))
     assert not layout.hides("proposal")
-    assert _names(layout.shown("proposal", PEOPLE)) == left
+    left = _names(layout.shown("proposal", PEOPLE))
+    assert left == _names(PEOPLE) - set(gone.split())
 
 
 def _names(value: Any) -> set[str]:
@@ -94,7 +95,14 @@ def test_what_is_no_pattern_is_refused(pattern: str, said: str) -> None:
 def everything(client: Any) -> str:
     """Return all that the dashboard says of its keys."""
     said = []
-    for path in ("keys", "feed", "sources", "session", "value?key=proposal", "history?key=proposal"):
+    for path in (
+        "keys",
+        "feed",
+        "sources",
+        "session",
+        "value?key=proposal",
+        "history?key=proposal",
+    ):
         answer = client.ask(f"/api/{path}")
         assert answer.status == 200, answer
         said += [answer.body.decode(), str(answer.headers)]

@@ -204,7 +204,7 @@ class API:
 
     @_told
     async def value(self, request: Request) -> Response:
-        """``GET /api/value``: one value, with an entity tag to edit it; in lines with ``pretty=1``."""
+        """``GET /api/value``: a value, and a tag to edit it; in lines with ``pretty=1``."""
         source, key = self._asked_for(request)
         value = self._value(source, key)
         shown = source.layout.shown(key, value)

@@ -91,9 +91,7 @@ def remove(md: RemoteKVMapping, key: str, expected: str, layout: Layout) -> None
         break
 
 
-def _check(
-    md: RemoteKVMapping, key: str, expected: str | None, layout: Layout
-) -> Revision | None:
+def _check(md: RemoteKVMapping, key: str, expected: str | None, layout: Layout) -> Revision | None:
     """Return the revision of what is expected, or raise Changed."""
     try:
         version = md.version(key)

@@ -153,13 +153,11 @@ class Source:
     async def _follow(self, listener: Listener, part: str, mapping: RemoteKVMapping) -> None:
         async with aclosing(mapping.changes()) as changes:
             async for change in changes:
-                if part == METADATA:
-                    if self.layout.hides(change.key):
-                        continue
+                if part != METADATA:
+                    listener.changed(self, part, change)
+                elif not self.layout.hides(change.key):
                     shown = self.layout.shown(change.key, change.value)
-                    if shown is not change.value:
-                        change = replace(change, value=shown, previous=None)
-                listener.changed(self, part, change)
+                    listener.changed(self, part, replace(change, value=shown, previous=None))
         raise ClosedError(f"{self.name}: the mapping was closed")
 
     async def _look(self, listener: Listener, followed: list[RemoteKVMapping]) -> None:

@@ -1,6 +1,6 @@
 """The keys that a profile may have: what each takes, and what is said of anything else.
 
-Keys of the tables ``tls``, ``options``, ``defaults`` and ``dashboard`` are named with a dot here: ``tls.ca``.
+Keys of tables, as ``tls`` and ``defaults``, are named with a dot here: ``tls.ca``.
 """
 
 from __future__ import annotations
