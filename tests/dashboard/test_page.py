@@ -194,6 +194,35 @@ def test_from_a_scan_to_the_pixels(pages: Pages, store_url: str) -> None:
         text_of(page, ".line", "versions")
 
 
+@pytest.mark.beamline
+@pytest.mark.parametrize(("backend", "end"), [("sqlite", signal.SIGINT), ("nats", signal.SIGTERM)])
+def test_the_demonstration_is_one_command(pages: Pages, backend: str, end: signal.Signals) -> None:
+    command = "from kv_dict.cli import main; main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", command, "demo", "--dashboard", "--backend", backend],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as demo:
+        assert demo.stdout is not None
+        store, _, url = (demo.stdout.readline() + demo.stdout.readline()).partition("Dashboard: ")
+        assert f" {backend}://" in store
+        page = pages(url.strip())
+        text_of(page, ".pill", "Running")
+        text_of(page, ".plan", "energy_scan")
+        text_of(page, ".scan", "#1")
+        text_of(page, ".tile", "Oxides at the edge")
+        text_of(page, ".tile", "Beam current")
+        text_of(page, ".sessions", "(kv-dict demo)")
+        text_of(page, ".baton", "In control:")
+        text_of(page, ".under", "10 of 41 points")  # it goes on
+        pages.keep(page, backend)
+        demo.send_signal(end)
+        text_of(page, "#link", "No connection")
+        _, errors = demo.communicate(timeout=60)
+        assert (demo.returncode, errors) == (0, "")
+
+
 NOTE_WHAT_IS_FRESH = """() => {
     window.wasFresh = [];
     new MutationObserver((changes) => {
