@@ -42,7 +42,7 @@ LAYOUT: Final = Layout.from_dict(
     {
         "title": "Simulated beamline",
         "tiles": [
-            {"key": "sample", "label": "Sample", "detail": "sample/temperature_K", "size": 2},
+            {"key": "sample", "label": "Sample", "detail": "sample/environment"},
             {"key": "energy_keV", "label": "Energy", "unit": "keV", "digits": 4},
             {
                 "key": "beam_current_mA",
@@ -74,9 +74,9 @@ LAYOUT: Final = Layout.from_dict(
 )
 
 SAMPLES: Final = (
-    {"name": "Fe\u2082O\u2083", "temperature_K": 295.0, "edge_keV": 7.112},
-    {"name": "CoO", "temperature_K": 80.0, "edge_keV": 7.709},
-    {"name": "NiFe\u2082O\u2084", "temperature_K": 150.0, "edge_keV": 8.333},
+    {"name": "Fe\u2082O\u2083", "environment": "in air, 295 K", "edge_keV": 7.112},
+    {"name": "CoO", "environment": "cryostat, 80 K", "edge_keV": 7.709},
+    {"name": "NiFe\u2082O\u2084", "environment": "cryostat, 150 K", "edge_keV": 8.333},
 )
 POINTS: Final = 41
 EXPOSURE: Final = 0.25
