@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kv_dict import ConfigurationError, RemoteKVMapping
-from kv_dict.dashboard import Layout, Settings
+from kv_dict.dashboard import Dashboard, Layout, Settings, Source
 from kv_dict.dashboard.access import Access, hosts_of
 from kv_dict.dashboard.encoding import fingerprint, value_json
 
@@ -315,6 +315,16 @@ def test_readers_behind_a_proxy_are_anybody(serve: Any) -> None:
     assert serve(**options, public_url="https://localhost/xas").ask("/api/keys").status == 401
 
 
+def test_a_stream_is_asked_for_with_get(serve: Any) -> None:
+    client = serve(token=TOKEN, writable=True)
+    answer = client.ask("/api/events", "HEAD")
+    assert (answer.status, answer.headers["content-type"]) == (
+        200,
+        "text/event-stream; charset=utf-8",
+    )
+    assert client.ask("/api/events", "POST", Authorization=f"Bearer {TOKEN}").status == 405
+
+
 # -- settings -------------------------------------------------------------------------------------
 
 
@@ -333,6 +343,13 @@ def test_readers_behind_a_proxy_are_anybody(serve: Any) -> None:
 def test_what_would_not_be_safe_is_refused(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         Settings(**settings).access()
+
+
+def test_sources_need_names_of_their_own() -> None:
+    one = Source("xas", lambda: pytest.fail("it was opened"))
+    for sources in ([one, one], []):
+        with pytest.raises(ConfigurationError, match="names of their own"):
+            Dashboard(sources)
 
 
 def test_the_token_is_shown_nowhere() -> None:

@@ -129,6 +129,17 @@ def test_the_token_file_is_made_and_used_again(
     assert path.read_text().strip() == token
 
 
+def test_a_token_that_others_can_read_is_told(start: Start, tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("a-token-for-the-tests\n")
+    path.chmod(0o644)
+    process = start("--url", "sqlite:x.db", "--token-file", "token")
+    line(process)
+    process.terminate()
+    errors = process.communicate(timeout=20)[1]
+    assert errors == "kv-dict: token can be read by others, and so its token: chmod 600 it\n"
+
+
 def test_a_layout_of_a_file(start: Start, anybody: Any, tmp_path: Path) -> None:
     (tmp_path / "board.toml").write_text('[dashboard]\ntitle = "XAS"\nhide = ["x*"]\n')
     url = line(start("--url", "sqlite:x.db", "--layout", "board.toml")).rpartition(": ")[2]
@@ -202,6 +213,7 @@ def test_a_store_that_is_away_is_waited_for(start: Start, anybody: Any) -> None:
         (["--layout", "wrong.toml"], "wrong.toml: dashboard.tiles[0].key is missing"),
         (["--token-file", "short"], "at least 16"),
         (["--token-file", "."], "cannot use"),
+        (["--token-file", "/dev/zero"], "no regular file"),
         (["--tls-cert", "x.pem"], "both"),
         (["--tls-cert", "bad.toml", "--tls-key", "bad.toml"], "cannot be used"),
         (["--public-url", "nonsense"], "public_url"),

@@ -7,10 +7,13 @@ import tomllib
 from dataclasses import fields
 from pathlib import Path
 
+import pytest
+
 from kv_dict import InMemoryAsyncBackend, RemoteKVMapping
 from kv_dict.dashboard import Dashboard, Layout, Rule, Source, Tile
 from kv_dict.dashboard.api import API
 from kv_dict.dashboard.board import Board
+from kv_dict.profiles import load_profile
 
 DOCS = Path(__file__).parents[2] / "docs"
 REFERENCE = (DOCS / "reference" / "dashboard-api.md").read_text()
@@ -30,6 +33,15 @@ def test_every_endpoint_is_documented() -> None:
     api = API(Board([source]), Dashboard([source])._access)
     documented = set(re.findall(r"`(?:GET|PUT|DELETE|POST) (/[a-z/]+)", REFERENCE))
     assert documented == {route.path for route in api.routes()}
+
+
+def test_the_layout_of_the_profile_collection_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KV_DICT_CONFIG", raising=False)
+    profile = load_profile("local", profile_dir=DOCS.parent / "profile_collection")
+    layout = Layout.of_profile(profile)
+    assert layout.title == "Simulated beamline"
+    assert [tile.key[0] for tile in layout.tiles][:2] == ["sample", "scan_id"]
+    assert layout.shown("proposal", {"title": "Iron", "pi_email": "x"}) == {"title": "Iron"}
 
 
 def test_the_layout_of_the_guide_is_one() -> None:

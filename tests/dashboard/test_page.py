@@ -586,6 +586,27 @@ def test_the_token_lets_one_in(pages: Pages, serve: Any, md: RemoteKVMapping) ->
     assert TOKEN not in linked.evaluate("() => document.cookie")
 
 
+def test_what_is_hidden_is_on_no_page_and_keeps_its_value_from_being_edited(
+    pages: Pages, serve: Any, md: RemoteKVMapping
+) -> None:
+    md["proposal"] = {"title": "Iron oxides", "pi_email": "ada@lab.org"}
+    layout = Layout.from_dict(
+        {"hide": ["*email"], "tiles": [{"key": "proposal", "path": "pi_email"}, "proposal"]}
+    )
+    url = serve(layout=layout, token=TOKEN, writable=True).until_live().url
+    page = pages(f"{url}#token={TOKEN}")
+    for view in ("#/", "#/keys", "#/wall", "#/changes", "#/key/xas/proposal"):
+        page.goto(url + view)
+        if view != "#/changes":
+            text_of(page, "main", "Iron oxides")
+        md["proposal"]["pi_email"] = f"bob@{len(view)}"
+        assert not re.search("ada@|bob@|pi_email", page.content())
+    page.get_by_role("button", name="Edit").click()
+    text_of(page, ".editor .message", "Parts of it are hidden here")
+    assert page.locator(".editor .primary").is_disabled()
+    assert page.locator(".editor textarea").is_disabled()
+
+
 def test_editing_shows_the_difference_and_conflicts(
     pages: Pages, serve: Any, md: RemoteKVMapping
 ) -> None:

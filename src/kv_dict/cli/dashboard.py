@@ -173,11 +173,17 @@ def _open(target: str | None, entry_point: str | None, timeout: float | None) ->
 
 def _token(path: Path) -> str:
     """Return the first line of a file, which is made with a new token if it is not there."""
+    from kv_dict.cli.output import harmless
+    from kv_dict.profiles.documents import read_text
+
     try:
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
-            lines = path.read_text().splitlines()
+            lines = read_text(path).splitlines()
+            if path.stat().st_mode & 0o077:
+                told = f"{path} can be read by others, and so its token: chmod 600 it"
+                click.secho(f"kv-dict: {harmless(told)}", fg="yellow", err=True)
         else:
             lines = [secrets.token_urlsafe()]
             with os.fdopen(descriptor, "w") as made:

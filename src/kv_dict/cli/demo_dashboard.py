@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count, cycle
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
@@ -73,10 +73,19 @@ LAYOUT: Final = Layout.from_dict(
     }
 )
 
+
+class Sample(NamedTuple):
+    """What is measured, and around which energy in keV."""
+
+    name: str
+    environment: str
+    edge: float
+
+
 SAMPLES: Final = (
-    {"name": "Fe\u2082O\u2083", "environment": "in air, 295 K", "edge_keV": 7.112},
-    {"name": "CoO", "environment": "cryostat, 80 K", "edge_keV": 7.709},
-    {"name": "NiFe\u2082O\u2084", "environment": "cryostat, 150 K", "edge_keV": 8.333},
+    Sample("Fe\u2082O\u2083", "in air, 295 K", 7.112),
+    Sample("CoO", "cryostat, 80 K", 7.709),
+    Sample("NiFe\u2082O\u2084", "cryostat, 150 K", 8.333),
 )
 POINTS: Final = 41
 EXPOSURE: Final = 0.25
@@ -149,15 +158,14 @@ def _scan(md: RemoteKVMapping, ended: threading.Event) -> None:
     with init_devices():
         detector = SimPointDetector(None, num_channels=1)
         energy = kv_signal_rw(
-            float, md, "energy_keV", initial=SAMPLES[0]["edge_keV"], units="keV", name="energy"
+            float, md, "energy_keV", initial=SAMPLES[0].edge, units="keV", name="energy"
         )
     engine(bps.mv(detector.acquire_time, EXPOSURE))
     with RunStatus(engine):
         for sample in cycle(SAMPLES):
-            edge = float(str(sample["edge_keV"]))
-            md.update(sample=sample, shutter="open")
+            md.update(sample=sample._asdict(), shutter="open")
             try:
-                engine(energy_scan(detector, energy, edge - 0.02, edge + 0.02, POINTS, ended))
+                engine(energy_scan(detector, energy, sample.edge, ended))
             except RunEngineInterrupted:  # by the second Ctrl-C
                 raise KeyboardInterrupt from None
             md["shutter"] = "closed"
@@ -167,30 +175,25 @@ def _scan(md: RemoteKVMapping, ended: threading.Event) -> None:
 
 
 def energy_scan(
-    detector: SimPointDetector,
-    energy: Any,
-    start: float,
-    stop: float,
-    points: int,
-    ended: threading.Event,
+    detector: SimPointDetector, energy: Any, edge: float, ended: threading.Event
 ) -> Generator[Msg, Any, Any]:
-    """Count at each energy, and let the run end early, and well, when `ended` is set."""
+    """Count at energies around an edge; the run ends early, and well, when `ended` is set."""
+    energies = [round(edge - 0.02 + 0.001 * number, 4) for number in range(POINTS)]
     about = {
         "plan_name": "energy_scan",
-        "plan_args": {"start": f"{start:.3f}", "stop": f"{stop:.3f}", "num": points},
-        "num_points": points,
+        "plan_args": {"start": energies[0], "stop": energies[-1], "num": POINTS},
+        "num_points": POINTS,
     }
 
-    @bpp.stage_decorator([detector])
-    @bpp.run_decorator(md=about)
-    def plan() -> Generator[Msg, Any, Any]:
-        for number in range(points):
+    def points() -> Generator[Msg, Any, Any]:
+        for one in energies:
             if ended.is_set():
                 return
-            yield from bps.mv(energy, round(start + (stop - start) * number / (points - 1), 4))
+            yield from bps.mv(energy, one)
             yield from bps.trigger_and_read([detector, energy])
 
-    return (yield from plan())
+    run = bpp.run_wrapper(points(), md=about)  # type: ignore[no-untyped-call]
+    yield from bpp.stage_wrapper(run, [detector])  # type: ignore[no-untyped-call]
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from starlette.staticfiles import StaticFiles
 
 from kv_dict.dashboard.access import Access, Guard, hosts_of, is_loopback
 from kv_dict.dashboard.api import API
-from kv_dict.dashboard.board import Board
+from kv_dict.dashboard.board import Board, by_name
 from kv_dict.dashboard.source import Source
 from kv_dict.errors import ConfigurationError, Unavailable
 
@@ -154,7 +154,7 @@ class Dashboard:
 
     def __init__(self, sources: Sequence[Source], settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
-        self._sources = sources
+        self._sources = tuple(by_name(sources).values())
         self._access = self.settings.access()
         self._stop: Callable[[], object] = lambda: None
         self.port = self.settings.port
