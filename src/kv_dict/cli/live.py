@@ -57,9 +57,12 @@ def show(store: Store, key: str | None, prefix: str | None, file: Path | None) -
         md.subscribe(news.put)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         with Live(console=console, screen=True, auto_refresh=False) as drawn:
+            shown: object = None
             while True:
                 picture.take(news, md)
-                drawn.update(view.draw(picture, console.size), refresh=True)
+                if (now := (picture.state, console.size)) != shown:
+                    drawn.update(view.draw(picture, console.size), refresh=True)
+                    shown = now
 
 
 class Picture:
@@ -97,8 +100,15 @@ class Picture:
         self.status: Status | None = None
         self.status_problem = ""
         self.stale_since: float | None = None
+        self._changes = 0
         self._ask_next = 0.0
         self._has_status = True
+
+    @property
+    def state(self) -> object:
+        """What is another when there is something to be drawn: a change, or a second later."""
+        stale = self.stale_since is not None
+        return self._changes, tuple(self.fresh), stale, self.status, int(time.time())
 
     def take(self, news: SimpleQueue[Change], md: RemoteKVMapping) -> None:
         """Wait for news, but not for long, and take what comes until the next picture."""
@@ -124,6 +134,7 @@ class Picture:
         key = change.key
         if self.layout.hides(key):
             return
+        self._changes += 1
         value = self.layout.shown(key, change.value)
         previous = self.values.get(key, NOTHING)
         known = change.time or (None if change.initial else time.time())
