@@ -6,6 +6,7 @@ nothing else connects them.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import signal
@@ -23,7 +24,7 @@ from typing import Any, Final, NamedTuple
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 from bluesky.run_engine import RunEngine
-from bluesky.utils import Msg, RunEngineInterrupted
+from bluesky.utils import FailedStatus, Msg, RunEngineInterrupted
 from ophyd_async.core import init_devices
 from ophyd_async.sim import SimPointDetector
 from rich.console import Console
@@ -31,6 +32,7 @@ from rich.console import Console
 from kv_dict.cli.demo_stores import demo_store
 from kv_dict.coordination import Baton, Presence
 from kv_dict.dashboard import Dashboard, Layout, Source
+from kv_dict.errors import KVDictError
 from kv_dict.integrations.bluesky import RunStatus, scan_id_source
 from kv_dict.integrations.ophyd_async import kv_signal_rw
 from kv_dict.mapping import RemoteKVMapping
@@ -102,6 +104,8 @@ def run(backend: str, path: Path | None) -> None:
     """Scan and show it until Ctrl-C or SIGTERM, on `path` or on a temporary store."""
     console = Console(highlight=False, soft_wrap=True)
     ended = threading.Event()
+    for name in ("bluesky", "kv_dict"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what fails is told at the end
     with (
         demo_store(backend, path) as store,
         open_mapping(store.url, reads="replica") as md,
@@ -168,6 +172,10 @@ def _scan(md: RemoteKVMapping, ended: threading.Event) -> None:
                 engine(energy_scan(detector, energy, sample.edge, ended))
             except RunEngineInterrupted:  # by the second Ctrl-C
                 raise KeyboardInterrupt from None
+            except FailedStatus as failed:  # of the signal whose store is away
+                if isinstance(failed.__cause__, KVDictError):
+                    raise failed.__cause__ from None
+                raise
             md["shutter"] = "closed"
             if ended.wait(BETWEEN):
                 break

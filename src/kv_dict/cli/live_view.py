@@ -120,7 +120,8 @@ class View:
             head.append(f" {self._url}  {moment(time.time())}", "dim")
         else:
             head.append(
-                f" {self._url} cannot be reached; what you see is of {moment(since)}", "bold red"
+                f" {self._url} cannot be reached; what you see is of {moment(since)[11:]}",
+                "bold red",
             )
         return head
 
@@ -131,9 +132,12 @@ class View:
         if status is None:
             return []
         state = "suspended" if status.suspended and status.state == "running" else status.state
-        style = _ALARM if status.stale else _OF_RUN.get(state, "bold black on yellow")
+        doubt = status.stale or picture.stale_since is not None
+        style = _OF_RUN.get(state, "bold black on yellow")
+        if doubt:
+            style = _ALARM if status.stale else "reverse"
         line = Text(no_wrap=True)
-        line.append(f" {harmless(state).upper()}{'?' if status.stale else ''} ", style)
+        line.append(f" {harmless(state).upper()}{'?' if doubt else ''} ", style)
         line.append(f" {harmless(status.plan_name or '')}", "bold")
         if status.scan_id is not None:
             line.append(f" #{status.scan_id}")
