@@ -40,7 +40,7 @@ def test_the_layout_of_the_profile_collection_is_one(monkeypatch: pytest.MonkeyP
     profile = load_profile("local", profile_dir=DOCS.parent / "profile_collection")
     layout = Layout.of_profile(profile)
     assert layout.title == "Simulated beamline"
-    assert [tile.key[0] for tile in layout.tiles][:2] == ["sample", "scan_id"]
+    assert [tile.key[0] for tile in layout.tiles][-2:] == ["energy", "shutter"]
     assert layout.shown("proposal", {"title": "Iron", "pi_email": "x"}) == {"title": "Iron"}
 
 
