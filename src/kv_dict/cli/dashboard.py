@@ -173,7 +173,7 @@ def _open(target: str | None, entry_point: str | None, timeout: float | None) ->
 
 def _token(path: Path) -> str:
     """Return the first line of a file, which is made with a new token if it is not there."""
-    from kv_dict.cli.output import harmless
+    from kv_dict.mapping.showing import harmless
     from kv_dict.profiles.documents import read_text
 
     try:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
-from kv_dict.cli.output import harmless, plain
+from kv_dict.cli.output import plain
 from kv_dict.cli.values import brief
 from kv_dict.dashboard.layout import Rule, Tile
+from kv_dict.mapping.showing import harmless
 
 __all__ = ["Reading", "reading"]
 

@@ -16,11 +16,12 @@ from rich.text import Text
 
 from kv_dict.cli.difference import NOTHING, differences
 from kv_dict.cli.live_tiles import Reading, reading
-from kv_dict.cli.output import STYLES, Line, harmless, moment
-from kv_dict.cli.paths import shown_path
+from kv_dict.cli.output import STYLES, Line, moment
 from kv_dict.cli.values import brief
 from kv_dict.dashboard.layout import Tile
 from kv_dict.integrations.bluesky import Status
+from kv_dict.mapping.paths import as_typed
+from kv_dict.mapping.showing import harmless
 
 if TYPE_CHECKING:
     from kv_dict.cli.live import Picture
@@ -246,7 +247,7 @@ def _below(one: Reading, picture: Picture) -> tuple[str, bool]:
 def _lines(path: tuple[str, ...], value: Any, picture: Picture) -> Iterator[Text]:
     """Yield the lines of a key, or a part of one, dicts unfolded."""
     indent = "  " * (len(path) - 1)
-    name = shown_path(path[-1:])
+    name = as_typed(path[-1:])
     line = Text(no_wrap=True)
     line.append(indent)
     line.append(name, "cyan")
@@ -271,13 +272,13 @@ def _last(one: Last) -> Text:
     line = Text(f"{moment(one.time)[11:]}  ", "dim", no_wrap=True)
     found = list(islice(differences((one.key,), one.previous, one.value), 2))
     if one.kind == "delete":
-        _append(line, [(shown_path([one.key]), "key"), ("  deleted", "old")])
+        _append(line, [(as_typed([one.key]), "key"), ("  deleted", "old")])
     elif not found or one.previous is NOTHING:
         told: Line = [("  new  ", "new"), *brief(one.value, 160)] if found else [("  the same", "")]
-        _append(line, [(shown_path([one.key]), "key"), *told])
+        _append(line, [(as_typed([one.key]), "key"), *told])
     else:
         first = found[0]
-        _append(line, [(shown_path(first.path), "key"), ("  ", ""), *first.values()])
+        _append(line, [(as_typed(first.path), "key"), ("  ", ""), *first.values()])
         line.append("  …" if len(found) > 1 else "", "dim")
     return line
 

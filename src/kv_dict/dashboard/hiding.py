@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 from kv_dict.errors import ConfigurationError
+from kv_dict.mapping.paths import PathError, parse
 
 __all__ = ["hides", "without_hidden"]
 
@@ -82,20 +83,17 @@ def _compiled(patterns: tuple[str, ...]) -> tuple[tuple[Step, ...], tuple[Steps,
     """Return the patterns that count at every depth, and those that begin at the top."""
     anywhere, from_top = [], []
     for pattern in patterns:
-        steps = pattern.removeprefix("/").split("/")
+        try:
+            steps = parse(pattern.removeprefix("/"))
+        except PathError as error:
+            raise ConfigurationError(str(error)) from None
         if "" in steps:
             raise ConfigurationError(f"{pattern!r:.60}: a path with an empty step hides nothing")
         if "**" in steps:
             raise ConfigurationError(
                 f"{pattern!r:.60}: '*' is one step; what has no '/' is hidden at every depth"
             )
-        if re.search(r"~(?![01])", pattern):
-            raise ConfigurationError(
-                f"{pattern!r:.60}: '~' in a key is written ~0, and '/' is written ~1"
-            )
-        read = tuple(
-            re.compile(translate(step.replace("~1", "/").replace("~0", "~"))) for step in steps
-        )
+        read = tuple(re.compile(translate(step)) for step in steps)
         if "/" in pattern:
             from_top.append(read)
         else:
