@@ -7,12 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
+
+MAIN = "from kv_dict.cli import main; main()"
 
 
 def kv_dict(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", "from kv_dict.cli import main; main()", *arguments],
+        [sys.executable, "-c", MAIN, *arguments],
         capture_output=True,
         text=True,
         timeout=110,
@@ -54,6 +57,29 @@ def test_the_demonstration_goes_through_an_outage(tmp_path: Path, backend: str) 
     ):
         assert expected in done.stdout
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.beamline
+def test_a_server_that_dies_ends_the_dashboard_of_the_demonstration(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", MAIN, "demo", "--dashboard", "--backend", "nats"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    ) as demo:
+        try:
+            assert demo.stdout is not None
+            assert "nats://" in demo.stdout.readline()
+            (server,) = psutil.Process(demo.pid).children(recursive=True)
+            server.kill()
+            _, errors = demo.communicate(timeout=60)
+        finally:
+            demo.kill()
+    assert demo.returncode == 3, errors
+    assert errors.startswith("kv-dict: nats://127.0.0.1:")
+    assert len(errors.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == []
 
 
 @pytest.mark.beamline

@@ -54,6 +54,26 @@ def profile(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess
     return done
 
 
+def test_show_tells_of_the_dashboard(env: dict[str, str]) -> None:
+    path = Path(env["HOME"]) / "kv_dict.toml"
+    path.write_text(
+        '[profiles.xas]\nurl = "sqlite:x.db"\n[profiles.xas.dashboard]\ntitle = "XAS"\n'
+        'tiles = ["energy", { key = ["shutter", "s"] }, { key = "i0", label = "Flux" }]\n'
+        '[profiles.wrong]\nurl = "sqlite:x.db"\n[profiles.wrong.dashboard]\ntitel = "XAS"\n'
+    )
+    done = profile(env, "show", "xas")
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    where = f"{path} [profiles.xas]"
+    assert ["dashboard.title", "XAS", where] in rows
+    assert ["dashboard.tiles", "energy, shutter, s, Flux", where] in rows
+    done = profile(env, "show", "wrong")
+    assert done.returncode == 2
+    assert f"{path} [profiles.wrong] dashboard.titel is not known; did you mean title?" in (
+        done.stderr
+    )
+    assert "dashboard.titel" in done.stdout
+
+
 def test_show(env: dict[str, str]) -> None:
     at = f"{env['HOME']}/kv_dict.toml"
     done = profile({**env, "KV_DICT_TIMEOUT": "2", "KV_DICT_SEPARATOR": "false"}, "show")

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from kv_dict import ConfigurationError, RemoteKVMapping
-from kv_dict.dashboard import Layout, Settings
+from kv_dict.dashboard import Dashboard, Layout, Settings, Source
 from kv_dict.dashboard.access import Access, hosts_of
+from kv_dict.dashboard.encoding import fingerprint, value_json
 
 TOKEN = "a-token-for-the-tests"
 
@@ -20,8 +21,8 @@ def log_in(client: Any) -> tuple[str, str]:
     """Return the cookie of a login, and the CSRF token."""
     answer = client.ask("/api/login", "POST", json.dumps({"token": TOKEN}))
     assert answer.status == 200, answer
-    morsel = SimpleCookie(answer.headers["set-cookie"])["kv_dict_dashboard"]
-    cookie = f"kv_dict_dashboard={morsel.value}"
+    (morsel,) = SimpleCookie(answer.headers["set-cookie"]).values()
+    cookie = f"{morsel.key}={morsel.value}"
     return cookie, client.json("/api/session", Cookie=cookie).get("csrf", "")
 
 
@@ -120,6 +121,14 @@ def test_a_cookie_survives_a_restart_and_not_another_token(serve: Any) -> None:
     cookie, _ = log_in(serve(token=TOKEN))
     assert serve(token=TOKEN).ask("/api/keys", Cookie=cookie).status == 200
     assert serve(token="another-token-of-others").ask("/api/keys", Cookie=cookie).status == 401
+
+
+def test_two_dashboards_of_one_host_keep_their_logins(serve: Any) -> None:
+    one, other = serve(token=TOKEN), serve(token="another-token-of-others")
+    answer = other.ask("/api/login", "POST", json.dumps({"token": "another-token-of-others"}))
+    jar = SimpleCookie(f"{log_in(one)[0]}; {answer.headers['set-cookie']}")
+    sent = "; ".join(f"{cookie.key}={cookie.value}" for cookie in jar.values())
+    assert [c.ask("/api/keys", Cookie=sent).status for c in (one, other)] == [200, 200]
 
 
 def test_forged_and_old_cookies_are_refused() -> None:
@@ -224,7 +233,7 @@ def test_writing_from_the_page_needs_cookie_and_csrf_token(
         return writable.ask("/api/value?key=a", "PUT", "5", **sent).status
 
     assert put(Cookie="") == 401
-    assert put(Cookie="kv_dict_dashboard=forged") == 401
+    assert put(Cookie=f"{cookie.partition('=')[0]}=forged") == 401
     assert put(**{"X-CSRF-Token": ""}) == 403
     assert put(**{"X-CSRF-Token": csrf[:-1] + "x"}) == 403
     assert put(Origin="http://evil.example") == 403
@@ -271,6 +280,51 @@ def test_hidden_keys_cannot_be_written(writable: Any, md: RemoteKVMapping) -> No
     assert "secret" not in md
 
 
+def test_what_is_hidden_in_part_is_not_written_from_afar(serve: Any, md: RemoteKVMapping) -> None:
+    md["proposal"] = {"title": "Iron", "pi_email": "ada@lab.org"}
+    layout = Layout(hide=("proposal/pi_email",))
+    client = serve(layout=layout, token=TOKEN, writable=True).until_live()
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+    assert "etag" not in client.ask("/api/value?key=proposal").headers
+    whole = fingerprint(value_json(md["proposal"], "proposal"))
+    part = fingerprint(client.ask("/api/value?key=proposal").body)
+    for headers in (
+        {"If-Match": "x"},
+        {"If-Match": whole},
+        {"If-Match": part},
+        {"If-None-Match": "*"},
+    ):
+        for method in ("PUT", "DELETE"):
+            answer = client.ask("/api/value?key=proposal", method, "{}", **headers, **bearer)
+            if (method, "If-None-Match") == ("DELETE", next(iter(headers))):
+                assert answer.status == 428
+                continue
+            assert answer.status == 403, answer
+            assert "hidden" in answer.json()["error"]
+            assert b"ada" not in answer.body
+    assert md["proposal"] == {"title": "Iron", "pi_email": "ada@lab.org"}
+    answer = client.ask(
+        "/api/value?key=a", "PUT", '{"pi_email": 1, "b": 2}', If_None_Match="*", **bearer
+    )
+    assert answer.status == 200
+
+
+def test_readers_behind_a_proxy_are_anybody(serve: Any) -> None:
+    options = {"token": TOKEN, "writable": True}
+    assert serve(**options).ask("/api/keys").status == 200
+    assert serve(**options, public_url="https://localhost/xas").ask("/api/keys").status == 401
+
+
+def test_a_stream_is_asked_for_with_get(serve: Any) -> None:
+    client = serve(token=TOKEN, writable=True)
+    answer = client.ask("/api/events", "HEAD")
+    assert (answer.status, answer.headers["content-type"]) == (
+        200,
+        "text/event-stream; charset=utf-8",
+    )
+    assert client.ask("/api/events", "POST", Authorization=f"Bearer {TOKEN}").status == 405
+
+
 # -- settings -------------------------------------------------------------------------------------
 
 
@@ -289,6 +343,13 @@ def test_hidden_keys_cannot_be_written(writable: Any, md: RemoteKVMapping) -> No
 def test_what_would_not_be_safe_is_refused(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         Settings(**settings).access()
+
+
+def test_sources_need_names_of_their_own() -> None:
+    one = Source("xas", lambda: pytest.fail("it was opened"))
+    for sources in ([one, one], []):
+        with pytest.raises(ConfigurationError, match="names of their own"):
+            Dashboard(sources)
 
 
 def test_the_token_is_shown_nowhere() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from kv_dict import RemoteKVMapping
+from kv_dict import RemoteKVMapping, SQLiteBackend
 from kv_dict.cli.commands import cli
 
 MAIN = "from kv_dict.cli import main; main()"
@@ -129,11 +129,63 @@ def test_the_token_file_is_made_and_used_again(
     assert path.read_text().strip() == token
 
 
+def test_a_token_that_others_can_read_is_told(start: Start, tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("a-token-for-the-tests\n")
+    path.chmod(0o644)
+    process = start("--url", "sqlite:x.db", "--token-file", "token")
+    line(process)
+    process.terminate()
+    errors = process.communicate(timeout=20)[1]
+    assert errors == "kv-dict: token can be read by others, and so its token: chmod 600 it\n"
+
+
 def test_a_layout_of_a_file(start: Start, anybody: Any, tmp_path: Path) -> None:
     (tmp_path / "board.toml").write_text('[dashboard]\ntitle = "XAS"\nhide = ["x*"]\n')
     url = line(start("--url", "sqlite:x.db", "--layout", "board.toml")).rpartition(": ")[2]
     (source,) = type(anybody)(url).json("/api/sources")["sources"]
     assert source["layout"]["title"] == "XAS"
+
+
+PROFILES = """
+default = "xas"
+[profiles.xas]
+url = "sqlite:x.db"
+[profiles.xas.dashboard]
+title = "XAS"
+hide = ["proposal/pi_email"]
+tiles = ["energy", { key = ["shutter", "fe_shutter"], label = "Shutter" }]
+[profiles.xrd]
+url = "sqlite:x.db"
+entry_point = "xrd"
+[profiles.wrong]
+url = "sqlite:x.db"
+[profiles.wrong.dashboard]
+tiles = [{ key = "energy", units = "keV" }]
+"""
+
+
+def test_the_layout_of_a_profile(start: Start, anybody: Any, tmp_path: Path) -> None:
+    (tmp_path / "kv_dict.toml").write_text(PROFILES)
+    (tmp_path / "board.toml").write_text('title = "For the wall"\nhide = ["secret"]\n')
+    people = {"title": "Iron", "pi_email": "ada@lab.org"}
+    with RemoteKVMapping(SQLiteBackend(tmp_path / "x.db"), "md") as md:
+        md["proposal"] = people
+
+    def asked(*arguments: str) -> tuple[dict[str, str], Any]:
+        url = line(start(*arguments)).rpartition(": ")[2]
+        client = type(anybody)(url).until_live()
+        sources = client.json("/api/sources")["sources"]
+        return {one["name"]: one["layout"]["title"] for one in sources}, client
+
+    titles, client = asked()
+    assert titles == {"md": "XAS"}
+    assert client.json("/api/value?key=proposal") == {"title": "Iron"}
+    titles, client = asked("--layout", "board.toml")
+    assert titles == {"md": "For the wall"}
+    assert client.json("/api/value?key=proposal") == {"title": "Iron"}  # hidden all the same
+    assert asked("--profile", "xas", "--profile", "xrd")[0] == {"xas": "XAS", "xrd": ""}
+    assert asked("--url", "sqlite:x.db")[1].json("/api/value?key=proposal") == people
 
 
 def test_a_store_that_is_away_is_waited_for(start: Start, anybody: Any) -> None:
@@ -157,14 +209,17 @@ def test_a_store_that_is_away_is_waited_for(start: Start, anybody: Any) -> None:
         (["--host", "192.0.2.77", "--token-file", "token"], "cannot listen on 192.0.2.77"),
         (["--host", "no such host", "--token-file", "token"], "cannot listen on no such host"),
         (["--layout", "none.toml"], "cannot read none.toml"),
-        (["--layout", "bad.toml"], "bad.toml is not TOML"),
+        (["--layout", "bad.toml"], "bad.toml is no TOML"),
         (["--layout", "wrong.toml"], "wrong.toml: dashboard.tiles[0].key is missing"),
         (["--token-file", "short"], "at least 16"),
         (["--token-file", "."], "cannot use"),
+        (["--token-file", "/dev/zero"], "no regular file"),
         (["--tls-cert", "x.pem"], "both"),
         (["--tls-cert", "bad.toml", "--tls-key", "bad.toml"], "cannot be used"),
         (["--public-url", "nonsense"], "public_url"),
         (["--url", "nonsense://x"], "nonsense"),
+        (["--hide", "a//b"], "empty step"),
+        (["--profile", "wrong"], "kv_dict.toml [profiles.wrong] dashboard.tiles[0].units is not"),
         (["--url", "sqlite:x.db?option=1"], "option"),
     ],
 )
@@ -174,6 +229,7 @@ def test_an_operators_mistake_is_told_and_no_traceback(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "bad.toml").write_text("= nonsense")
+    (tmp_path / "kv_dict.toml").write_text(PROFILES)
     (tmp_path / "wrong.toml").write_text("[dashboard]\ntiles = [{}]\n")
     (tmp_path / "short").write_text("hunter2\n")
     done = CliRunner().invoke(cli, ["dashboard", "--port", "0", *arguments])

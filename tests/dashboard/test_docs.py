@@ -7,21 +7,17 @@ import tomllib
 from dataclasses import fields
 from pathlib import Path
 
+import pytest
+
 from kv_dict import InMemoryAsyncBackend, RemoteKVMapping
-from kv_dict.cli.dashboard import dashboard
 from kv_dict.dashboard import Dashboard, Layout, Rule, Source, Tile
 from kv_dict.dashboard.api import API
 from kv_dict.dashboard.board import Board
+from kv_dict.profiles import load_profile
 
 DOCS = Path(__file__).parents[2] / "docs"
 REFERENCE = (DOCS / "reference" / "dashboard-api.md").read_text()
 GUIDE = (DOCS / "how-to" / "dashboard.md").read_text()
-
-
-def test_every_option_is_documented_and_no_other() -> None:
-    options = {name for one in dashboard.params for name in one.opts if name != "--help"}
-    defined = re.findall(r"^(`--.*)$", REFERENCE, re.MULTILINE)
-    assert set(re.findall(r"`(--[a-z-]+)", " ".join(defined))) == options
 
 
 def test_every_key_of_a_layout_is_documented_and_no_other() -> None:
@@ -39,8 +35,17 @@ def test_every_endpoint_is_documented() -> None:
     assert documented == {route.path for route in api.routes()}
 
 
+def test_the_layout_of_the_profile_collection_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KV_DICT_CONFIG", raising=False)
+    profile = load_profile("local", profile_dir=DOCS.parent / "profile_collection")
+    layout = Layout.of_profile(profile)
+    assert layout.title == "Simulated beamline"
+    assert [tile.key[0] for tile in layout.tiles][-2:] == ["energy", "shutter"]
+    assert layout.shown("proposal", {"title": "Iron", "pi_email": "x"}) == {"title": "Iron"}
+
+
 def test_the_layout_of_the_guide_is_one() -> None:
     (block,) = re.findall(r"```toml\n(.*?)```", GUIDE, re.DOTALL)
-    layout = Layout.from_dict(tomllib.loads(block)["dashboard"])
+    layout = Layout.from_dict(tomllib.loads(block)["profiles"]["xas"]["dashboard"])
     assert layout.title == "XAS 06B1"
     assert [tile.key[0] for tile in layout.tiles] == ["ring_current", "shutter", "proposal"]

@@ -194,6 +194,46 @@ def test_from_a_scan_to_the_pixels(pages: Pages, store_url: str) -> None:
         text_of(page, ".line", "versions")
 
 
+GOES_ON = """() => {
+    const done = parseInt(document.querySelector(".under").textContent);
+    window.least = Math.min(done || 41, window.least ?? 41);
+    return done > window.least + 2;
+}"""
+
+
+@pytest.mark.beamline
+@pytest.mark.parametrize(("backend", "end"), [("sqlite", signal.SIGINT), ("nats", signal.SIGTERM)])
+def test_the_demonstration_is_one_command(pages: Pages, backend: str, end: signal.Signals) -> None:
+    command = "from kv_dict.cli import main; main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", command, "demo", "--dashboard", "--backend", backend],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as demo:
+        try:
+            assert demo.stdout is not None
+            store, said = demo.stdout.readline(), demo.stdout.readline()
+            assert f" {backend}://" in store
+            page = pages(said.partition("Dashboard: ")[2].strip())
+            text_of(page, ".pill", "Running")
+            text_of(page, ".plan", "energy_scan")
+            text_of(page, ".scan", "#")
+            text_of(page, ".under", "of 41 points")
+            page.wait_for_function(GOES_ON)
+            text_of(page, ".tile", "Oxides at the edge")
+            text_of(page, ".tile", "Beam current")
+            text_of(page, ".sessions", "(kv-dict demo)")
+            text_of(page, ".baton", "In control:")
+            pages.keep(page, backend)
+            demo.send_signal(end)
+            text_of(page, "#link", "No connection")
+            _, errors = demo.communicate(timeout=60)
+            assert (demo.returncode, errors) == (0, "")
+        finally:
+            demo.kill()
+
+
 NOTE_WHAT_IS_FRESH = """() => {
     window.wasFresh = [];
     new MutationObserver((changes) => {
@@ -309,6 +349,9 @@ def test_nested_values_unfold_to_any_depth(pages: Pages, serve: Any, md: RemoteK
     for _ in range(80):
         page.keyboard.press("ArrowRight")
     text_of(page, ".line.active", "bottom")
+    name = page.locator(".line.active .name").bounding_box()
+    value = page.locator(".line.active .text").bounding_box()
+    assert name["x"] + name["width"] <= value["x"] + 1
     assert page.locator(".line.active").get_attribute("aria-level") == "41"
     for _ in range(80):
         page.keyboard.press("ArrowLeft")
@@ -339,6 +382,26 @@ def test_the_page_of_a_number_has_a_plot_and_that_of_text_a_timeline(
     del md["edge"]
     text_of(page, ".timeline li", "deleted")
     text_of(page, "pre.json", "There is no such key now")
+
+
+def test_what_was_there_before_the_page_is_no_change(
+    pages: Pages, serve: Any, md: RemoteKVMapping
+) -> None:
+    md["sample"] = "Fe2O3"
+    md["note"] = "word " * 3000
+    client = serve().until_live()
+    page = pages(client.url + "#/key/xas/sample")
+    text_of(page, ".timeline", "Fe2O3")
+    live(page)
+    assert page.locator(".timeline li").count() == 1
+    assert not page.locator(".fresh").count()
+    md["sample"] = "CoO"
+    text_of(page, ".json.fresh", "CoO")
+    page.wait_for_function("() => document.querySelectorAll('.timeline li').length === 2")
+    page.goto(client.url + "#/key/xas/note")
+    text_of(page, ".facts", "Size")
+    page.locator("button", has_text="Load all of it").click()
+    page.wait_for_function("() => document.querySelector('.json').textContent.length === 15000")
 
 
 def test_big_integers_keep_their_digits(pages: Pages, serve: Any, md: RemoteKVMapping) -> None:
@@ -523,6 +586,27 @@ def test_the_token_lets_one_in(pages: Pages, serve: Any, md: RemoteKVMapping) ->
     assert TOKEN not in linked.evaluate("() => document.cookie")
 
 
+def test_what_is_hidden_is_on_no_page_and_keeps_its_value_from_being_edited(
+    pages: Pages, serve: Any, md: RemoteKVMapping
+) -> None:
+    md["proposal"] = {"title": "Iron oxides", "pi_email": "ada@lab.org"}
+    layout = Layout.from_dict(
+        {"hide": ["*email"], "tiles": [{"key": "proposal", "path": "pi_email"}, "proposal"]}
+    )
+    url = serve(layout=layout, token=TOKEN, writable=True).until_live().url
+    page = pages(f"{url}#token={TOKEN}")
+    for view in ("#/", "#/keys", "#/wall", "#/changes", "#/key/xas/proposal"):
+        page.goto(url + view)
+        if view != "#/changes":
+            text_of(page, "main", "Iron oxides")
+        md["proposal"]["pi_email"] = f"bob@{len(view)}"
+        assert not re.search("ada@|bob@|pi_email", page.content())
+    page.get_by_role("button", name="Edit").click()
+    text_of(page, ".editor .message", "Parts of it are hidden here")
+    assert page.locator(".editor .primary").is_disabled()
+    assert page.locator(".editor textarea").is_disabled()
+
+
 def test_editing_shows_the_difference_and_conflicts(
     pages: Pages, serve: Any, md: RemoteKVMapping
 ) -> None:
@@ -610,6 +694,14 @@ def test_it_is_accessible(
         pages.keep(page, re.sub(r"\W", "", view) or "board")
 
 
+NOTHING_IS_CUT_OFF = """() => [...document.querySelectorAll(".tile")].flatMap((tile) => {
+    const { bottom } = tile.getBoundingClientRect();
+    return [...tile.querySelectorAll(".spark, .detail, .value")]
+        .filter((part) => part.getBoundingClientRect().bottom > bottom)
+        .map((part) => part.outerHTML);
+})"""
+
+
 def test_it_is_legible_from_afar_and_on_a_phone(
     pages: Pages, serve: Any, md: RemoteKVMapping, opened: Callable[..., RemoteKVMapping]
 ) -> None:
@@ -626,6 +718,7 @@ def test_it_is_legible_from_afar_and_on_a_phone(
         assert value.evaluate(size) > 1080 * 0.03
         assert value.evaluate("(e) => e.scrollHeight <= e.clientHeight + 2"), value.inner_text()
     assert wall.evaluate("() => document.documentElement.scrollHeight <= innerHeight")
+    assert wall.evaluate(NOTHING_IS_CUT_OFF) == []
     pages.keep(wall, "wall")
     phone = pages(client.url, 360, 740)
     for view in ("#/", "#/keys", "#/key/xas/user", "#/changes"):
@@ -633,6 +726,20 @@ def test_it_is_legible_from_afar_and_on_a_phone(
         phone.wait_for_function("() => document.querySelector('main').innerText.length > 20")
         assert phone.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), view
         pages.keep(phone, "phone" + re.sub(r"\W", "", view))
+
+
+def test_a_full_wall_cuts_nothing_off(pages: Pages, serve: Any, md: RemoteKVMapping) -> None:
+    keys = [f"number{n}" for n in range(10)]
+    tiles = [{"key": key, "unit": "mm", "detail": "note"} for key in keys] + ["long", "nowhere"]
+    md.update(dict.fromkeys(keys, 1.25), note="a note", long="many words " * 20)
+    client = serve(layout=Layout.from_dict({"tiles": tiles})).until_live()
+    wall = pages(client.url + "#/wall", 1920, 1080)
+    text_of(wall, ".tile", "not set")
+    md.update(dict.fromkeys(keys, 2.5))
+    wall.wait_for_function("() => document.querySelectorAll('.spark:not([hidden])').length === 10")
+    assert wall.evaluate(NOTHING_IS_CUT_OFF) == []
+    assert wall.evaluate("() => document.documentElement.scrollHeight <= innerHeight")
+    pages.keep(wall, "wall")
 
 
 def test_motion_is_reduced_where_that_is_wanted(pages: Pages, serve: Any) -> None:

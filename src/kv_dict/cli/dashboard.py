@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import secrets
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
+from kv_dict.cli.layouts import layout_of
 from kv_dict.cli.opening import said
 from kv_dict.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from kv_dict.dashboard import Layout, Source
+    from kv_dict.dashboard import Source
     from kv_dict.mapping import RemoteKVMapping
 
 __all__ = ["dashboard"]
@@ -34,8 +34,14 @@ _NEEDED: Final = ("starlette", "uvicorn")
 @click.option(
     "--port", default=PORT, show_default=True, type=click.IntRange(0, 65535), help="0: a free one."
 )
-@click.option("--layout", type=click.Path(path_type=Path), help="TOML file: what the board shows.")
-@click.option("--hide", metavar="PATTERN", multiple=True, help="Keys that nobody gets to see.")
+@click.option(
+    "--layout",
+    type=click.Path(path_type=Path),
+    help="TOML file: what the board shows, in place of what the profile says.",
+)
+@click.option(
+    "--hide", metavar="PATTERN", multiple=True, help="Keys, or parts, that nobody gets to see."
+)
 @click.option("--writable", is_flag=True, help="Let those who have the token edit.")
 @click.option(
     "--token-file",
@@ -73,7 +79,7 @@ def dashboard(
     \b
     kv-dict dashboard
     kv-dict dashboard --url redis://xas-server/1 --entry-point xas --entry-point xrd
-    kv-dict dashboard --layout board.toml --hide '*password*'
+    kv-dict dashboard --layout board.toml --hide '*password*' --hide proposal/pi_email
     kv-dict dashboard --host 0.0.0.0 --token-file ~/.config/kv-dict/dashboard-token
     kv-dict dashboard --writable --token-file ~/.config/kv-dict/dashboard-token
 
@@ -105,7 +111,8 @@ def dashboard(
         (*profiles, *urls) or (before.target,),
         entry_points or (before.entry_point,),
         before.timeout,
-        _layout(layout, hide),
+        layout,
+        hide,
     )
     page = Dashboard(sources, settings)
 
@@ -122,7 +129,8 @@ def _sources(
     targets: Sequence[str | None],
     entry_points: Sequence[str | None],
     timeout: float | None,
-    layout: Layout,
+    layout: Path | None,
+    hide: Sequence[str],
 ) -> list[Source]:
     """Return a source for each entry point of each target, with names of their own."""
     from functools import partial
@@ -140,7 +148,9 @@ def _sources(
             while name in sources:
                 number += 1
                 name = f"{name.rpartition(' ')[0] if number > 2 else name} {number}"
-            sources[name] = Source(name, partial(_open, target, entry_point, timeout), layout)
+            sources[name] = Source(
+                name, partial(_open, target, entry_point, timeout), layout_of(profile, layout, hide)
+            )
     return list(sources.values())
 
 
@@ -161,33 +171,19 @@ def _open(target: str | None, entry_point: str | None, timeout: float | None) ->
     )
 
 
-def _layout(path: Path | None, hide: Sequence[str]) -> Layout:
-    from dataclasses import replace
-
-    from kv_dict.dashboard import Layout
-
-    layout = Layout()
-    if path is not None:
-        try:
-            table: Any = tomllib.loads(path.read_text())
-        except OSError as error:
-            raise ConfigurationError(f"cannot read {path}: {error.strerror}") from None
-        except ValueError as error:  # TOML's and UTF-8's are ones
-            raise ConfigurationError(f"{path} is not TOML: {error}") from None
-        try:
-            layout = Layout.from_dict(table.get("dashboard", table))
-        except ConfigurationError as error:
-            raise ConfigurationError(f"{path}: {error}") from None
-    return replace(layout, hide=(*layout.hide, *hide))
-
-
 def _token(path: Path) -> str:
     """Return the first line of a file, which is made with a new token if it is not there."""
+    from kv_dict.mapping.showing import harmless
+    from kv_dict.profiles.documents import read_text
+
     try:
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
-            lines = path.read_text().splitlines()
+            lines = read_text(path).splitlines()
+            if path.stat().st_mode & 0o077:
+                told = f"{path} can be read by others, and so its token: chmod 600 it"
+                click.secho(f"kv-dict: {harmless(told)}", fg="yellow", err=True)
         else:
             lines = [secrets.token_urlsafe()]
             with os.fdopen(descriptor, "w") as made:

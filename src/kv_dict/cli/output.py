@@ -16,12 +16,12 @@ import click
 
 from kv_dict.mapping.showing import harmless
 
-__all__ = ["Failure", "Line", "Printer", "moment", "plain", "write"]
+__all__ = ["STYLES", "Failure", "Line", "Printer", "moment", "plain", "write"]
 
 Line: TypeAlias = "list[tuple[str, str]]"
-"""Pieces of text and the style of each: a name of `_STYLES`, or nothing."""
+"""Pieces of text and the style of each: a name of `STYLES`, or nothing."""
 
-_STYLES: Final[dict[str, dict[str, Any]]] = {
+STYLES: Final[dict[str, dict[str, Any]]] = {
     "key": {"fg": "cyan"},
     "string": {"fg": "green"},
     "number": {"fg": "blue"},
@@ -88,7 +88,7 @@ class Printer:
             click.echo(plain(line))
             return
         shown = _fitting(line, self.width) if fit else line
-        click.echo("".join(click.style(t, **_STYLES[s]) if s else t for t, s in shown))
+        click.echo("".join(click.style(t, **STYLES[s]) if s else t for t, s in shown))
 
     def lines(self, lines: Iterable[Line], *, fit: bool = False) -> None:
         """Print several."""

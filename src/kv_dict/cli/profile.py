@@ -33,8 +33,9 @@ def show(name: str | None, as_json: bool, profile_dir: Path | None) -> None:
     """Print every setting of a profile, and where it comes from; secrets masked.
 
     NAME is the name of a profile, or a URL. Without it: the profile that is in force. Nothing is
-    connected.
+    connected. A mistake in the table dashboard is told here, too.
     """
+    from kv_dict.cli.layouts import layout_of
     from kv_dict.profiles import load_profile
 
     found = load_profile(name, profile_dir=profile_dir)
@@ -43,6 +44,7 @@ def show(name: str | None, as_json: bool, profile_dir: Path | None) -> None:
         _json({"name": found.name, "url": found.url, "settings": rows})
     else:
         _table({**row, "value": "''" if row["value"] == "" else row["value"]} for row in rows)
+    layout_of(found, None)
 
 
 @profile.command(name="list")
@@ -110,8 +112,10 @@ def _table(rows: Iterable[dict[str, Any]]) -> None:
 def _text(value: Any) -> str:
     if value is None:
         return "none"
-    if isinstance(value, tuple):
-        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, tuple | list):
+        return ", ".join(map(_text, value)) or "none"
+    if isinstance(value, dict) and "key" in value:  # a tile of a dashboard
+        return _text(value.get("label") or value["key"])
     if isinstance(value, bool):
         return str(value).lower()
     return " ".join(str(value).split())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
@@ -29,9 +31,21 @@ LOOK: Final = 0.2
 @click.option("--prefix", metavar="TEXT", help="Only keys that start so.")
 @click.option("--no-initial", is_flag=True, help="Do not begin with what is there.")
 @click.option("--json", "as_lines", is_flag=True, help="One JSON object a line.")
+@click.option("--live", is_flag=True, help="A live picture of the run and all items instead.")
+@click.option(
+    "--layout",
+    type=click.Path(path_type=Path),
+    help="With --live, TOML file: what it shows, in place of what the profile says.",
+)
 @pass_store
 def watch(
-    store: Store, key: str | None, prefix: str | None, no_initial: bool, as_lines: bool
+    store: Store,
+    key: str | None,
+    prefix: str | None,
+    no_initial: bool,
+    as_lines: bool,
+    live: bool,
+    layout: Path | None,
 ) -> None:
     """Print what is there, and then every change by any program, until Ctrl-C.
 
@@ -40,6 +54,7 @@ def watch(
     kv-dict watch scan_id
     kv-dict watch --prefix motor_ --no-initial
     kv-dict watch --json | jq --unbuffered -c 'select(.kind == "put") | [.key, .value]'
+    kv-dict watch --live                      the dashboard of a terminal
 
     While the store is away it waits, and says so; when it is back, it tells what is different.
 
@@ -48,6 +63,11 @@ def watch(
     """
     if key is not None and prefix is not None:
         raise click.UsageError("KEY and --prefix: choose one")
+    if layout is not None and not live:
+        raise click.UsageError("--layout is for --live")
+    if live:
+        _watch_live(store, key, prefix, layout, not_with=as_lines or no_initial)
+        return
     news: SimpleQueue[Change] = SimpleQueue()
     teller = _Teller(as_lines)
     logging.getLogger("kv_dict").setLevel(logging.ERROR)  # outages are told here
@@ -63,6 +83,21 @@ def watch(
             if away != (since is not None):
                 away = since is not None
                 teller.tell_of_store(md.backend.url, since)
+
+
+def _watch_live(
+    store: Store, key: str | None, prefix: str | None, layout: Path | None, *, not_with: bool
+) -> None:
+    if not_with:
+        raise click.UsageError("--live is a picture, with neither --json nor --no-initial")
+    if not sys.stdout.isatty() or os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
+        raise click.UsageError(
+            "--live needs a terminal that it can draw on; without it, changes are printed line by "
+            "line"
+        )
+    from kv_dict.cli.live import show
+
+    show(store, key, prefix, layout)
 
 
 class _Teller:

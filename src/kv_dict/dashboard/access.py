@@ -23,9 +23,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kv_dict.errors import ConfigurationError
 
-__all__ = ["COOKIE", "CSRF_HEADER", "SESSION", "Access", "Guard", "hosts_of", "is_loopback"]
+__all__ = ["CSRF_HEADER", "SESSION", "Access", "Guard", "hosts_of", "is_loopback"]
 
-COOKIE: Final = "kv_dict_dashboard"
 CSRF_HEADER: Final = "X-CSRF-Token"
 SESSION: Final = 30 * 24 * 3600
 """Seconds that a login lasts."""
@@ -100,6 +99,15 @@ class Access:
 
     # -- tokens ----------------------------------------------------------------------------------
 
+    @property
+    def cookie_name(self) -> str:
+        """Of its own for each token: browsers keep one jar for all the ports of a host."""
+        return f"kv_dict_dashboard_{self._signed('cookie', '')[:8]}"
+
+    def cookie(self, connection: HTTPConnection) -> str:
+        """Return the cookie that a request shows; empty without one."""
+        return connection.cookies.get(self.cookie_name, "")
+
     def is_token(self, given: str) -> bool:
         """Return whether it is the token, in a time that does not tell how much of it is right."""
         return self.token is not None and hmac.compare_digest(given.encode(), self.token.encode())
@@ -130,7 +138,7 @@ class Access:
         """Return whether a request shows the token, or a cookie that was given for it."""
         if self.token is None:
             return False
-        return self._shows_token(connection) or self.is_session(connection.cookies.get(COOKIE, ""))
+        return self._shows_token(connection) or self.is_session(self.cookie(connection))
 
     def refusal(self, connection: HTTPConnection) -> tuple[int, str] | None:
         """Return the status and the reason if a request shall not be answered."""
@@ -157,7 +165,7 @@ class Access:
         if self._shows_token(connection):
             return None  # a program: a browser sends that header for no other site
         sent = connection.headers.get(CSRF_HEADER, "")
-        right = self.csrf_token(connection.cookies.get(COOKIE, ""))
+        right = self.csrf_token(self.cookie(connection))
         if not hmac.compare_digest(sent.encode(), right.encode()):
             return 403, f"{CSRF_HEADER} is missing or wrong: load the page again"
         if not self._is_own(connection.headers.get("origin")):

@@ -16,9 +16,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from kv_dict.dashboard import metrics
-from kv_dict.dashboard.access import COOKIE, SESSION, Access
+from kv_dict.dashboard.access import SESSION, Access
 from kv_dict.dashboard.board import Board
-from kv_dict.dashboard.editing import Changed, remove, write
+from kv_dict.dashboard.editing import Changed, PartlyHidden, remove, write
 from kv_dict.dashboard.encoding import fingerprint, value_json
 from kv_dict.dashboard.events import Events
 from kv_dict.dashboard.source import METADATA, Source
@@ -43,6 +43,7 @@ HISTORY_BYTES: Final = 4 * 1024 * 1024
 
 _STATUS: Final[dict[type[Exception], int]] = {
     ConflictError: 409,
+    PartlyHidden: 403,
     ProtectedError: 403,
     CheckError: 422,
     EncodeError: 422,
@@ -147,7 +148,7 @@ class API:
             "writable": access.writable,
             "version": version("kv-dict"),
         }
-        if access.writable and (cookie := request.cookies.get(COOKIE)) and known:
+        if access.writable and (cookie := access.cookie(request)) and known:
             body["csrf"] = access.csrf_token(cookie)
         return JSONResponse(body)
 
@@ -162,7 +163,7 @@ class API:
             raise _Refused(401, "that is not the token of this dashboard")
         response = JSONResponse({"status": "ok"})
         response.set_cookie(
-            COOKIE,
+            self._access.cookie_name,
             self._access.new_session(),
             max_age=SESSION,
             path=self._access.root_path or "/",
@@ -203,13 +204,15 @@ class API:
 
     @_told
     async def value(self, request: Request) -> Response:
-        """``GET /api/value``: all of one value, with its entity tag; in lines with ``pretty=1``."""
+        """``GET /api/value``: a value, and a tag to edit it; in lines with ``pretty=1``."""
         source, key = self._asked_for(request)
-        data = value_json(self._value(source, key), key)
+        value = self._value(source, key)
+        shown = source.layout.shown(key, value)
+        data = value_json(shown, key)
         body = _pretty(data) if request.query_params.get("pretty") else data
-        return Response(
-            body, headers={"ETag": f'"{fingerprint(data)}"'}, media_type="application/json"
-        )
+        # Without a tag it cannot be written: what is hidden would be lost.
+        headers = {"ETag": f'"{fingerprint(data)}"'} if shown is value else None
+        return Response(body, headers=headers, media_type="application/json")
 
     def _value(self, source: Source, key: str) -> Any:
         try:
@@ -234,7 +237,7 @@ class API:
         else:
             size = 0
             for one in reversed(versions):
-                data = value_json(one.value, key)
+                data = value_json(source.layout.shown(key, one.value), key)
                 size += len(data)
                 if size > HISTORY_BYTES:
                     break
@@ -249,7 +252,9 @@ class API:
         source, key = self._asked_for(request)
         expected = _expected(request, absent_too=True)
         body = await _body(request)
-        stored = await asyncio.to_thread(write, _mapping(source), key, body, expected)
+        stored = await asyncio.to_thread(
+            write, _mapping(source), key, body, expected, source.layout
+        )
         return Response(
             stored, headers={"ETag": f'"{fingerprint(stored)}"'}, media_type="application/json"
         )
@@ -259,7 +264,7 @@ class API:
         """``DELETE /api/value``, with ``If-Match``."""
         source, key = self._asked_for(request)
         expected = _expected(request, absent_too=False) or ""
-        await asyncio.to_thread(remove, _mapping(source), key, expected)
+        await asyncio.to_thread(remove, _mapping(source), key, expected, source.layout)
         return Response(status_code=204)
 
     def _asked_for(self, request: Request) -> tuple[Source, str]:

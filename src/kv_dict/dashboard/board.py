@@ -16,12 +16,21 @@ from kv_dict.dashboard.source import METADATA, Source
 from kv_dict.errors import ConfigurationError
 from kv_dict.mapping import Change
 
-__all__ = ["Board"]
+__all__ = ["Board", "by_name"]
 
 Name = tuple[str, str, str]
 
 KEPT_OF_LARGE: Final = 64 * 1024
 """Bytes of JSON beyond which an earlier value is not kept."""
+
+
+def by_name(sources: Sequence[Source]) -> dict[str, Source]:
+    """Return the sources by their names; ConfigurationError if two have the same, or for none."""
+    named = {source.name: source for source in sources}
+    if len(named) != len(sources) or not sources:
+        names = ", ".join(source.name for source in sources)
+        raise ConfigurationError(f"sources need names of their own: {names or 'there is none'}")
+    return named
 
 
 class Board:
@@ -34,10 +43,7 @@ class Board:
     """
 
     def __init__(self, sources: Sequence[Source]) -> None:
-        self.sources = {source.name: source for source in sources}
-        if len(self.sources) != len(sources) or not sources:
-            names = ", ".join(source.name for source in sources)
-            raise ConfigurationError(f"sources need names of their own: {names or 'there is none'}")
+        self.sources = by_name(sources)
         self.fanout = Fanout()
         self.recent = Recent()
         self._times: dict[Name, int] = {}
@@ -74,7 +80,7 @@ class Board:
         previous = self._latest.get(name)
         now = time.time()
         count = self._times[name] = self._times.get(name, 0) + (not change.initial)
-        revision = revision_text(change.revision)
+        revision = revision_text(change.revision, value)
         about = {"time": change.time, "seen": now, "revision": revision, "count": count}
         if change.initial:
             del about["seen"]

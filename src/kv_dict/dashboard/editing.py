@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from kv_dict.dashboard.encoding import CODEC, fingerprint, value_json
-from kv_dict.errors import ConflictError
+from kv_dict.dashboard.layout import Layout
+from kv_dict.errors import ConflictError, KVDictError
 from kv_dict.mapping import RemoteKVMapping
 from kv_dict.mapping.retry import attempts
 from kv_dict.model import Revision
 
-__all__ = ["Changed", "remove", "write"]
+__all__ = ["Changed", "PartlyHidden", "remove", "write"]
 
 
 class Changed(ConflictError):
@@ -26,7 +27,19 @@ class Changed(ConflictError):
         self.present = present
 
 
-def write(md: RemoteKVMapping, key: str, data: bytes, expected: str | None) -> bytes:
+class PartlyHidden(KVDictError):
+    """Parts of the value are kept from the editor, and would be lost."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"parts of {key!r} are hidden here, and would be lost; nothing was written. "
+            "`kv-dict set` changes one part and keeps the others"
+        )
+
+
+def write(
+    md: RemoteKVMapping, key: str, data: bytes, expected: str | None, layout: Layout
+) -> bytes:
     """Make the value of JSON `data` that of a key, and return the JSON of what is stored now.
 
     Parameters
@@ -39,32 +52,37 @@ def write(md: RemoteKVMapping, key: str, data: bytes, expected: str | None) -> b
         JSON, tagged where needed.
     expected : str or None
         The `fingerprint` of what it has to be now; None: there has to be nothing.
+    layout : Layout
+        What of it is kept from who writes it.
 
     Raises
     ------
     Changed
         It is something else; nothing was written.
+    PartlyHidden
+        Not all of it was shown; nothing was written.
     DecodeError
         `data` is not JSON that can be stored.
     """
     value = CODEC.decode(data, "the new value")
     for _ in attempts(md.timeout, f"md[{key!r}]"):
         try:
-            written = md.commit({key: value}, expected={key: _check(md, key, expected)})
+            was = _check(md, key, expected, layout)
+            written = md.commit({key: value}, expected={key: was})
         except Changed:
             raise
         except ConflictError:
             md.sync()  # what it is now decides
             continue
         break
-    return value_json(written[key].value, key)
+    return value_json(layout.shown(key, written[key].value), key)
 
 
-def remove(md: RemoteKVMapping, key: str, expected: str) -> None:
+def remove(md: RemoteKVMapping, key: str, expected: str, layout: Layout) -> None:
     """Remove a key if it still is what `expected` says; otherwise as `write`."""
     for _ in attempts(md.timeout, f"md[{key!r}]"):
         try:
-            md.commit(delete=[key], expected={key: _check(md, key, expected)})
+            md.commit(delete=[key], expected={key: _check(md, key, expected, layout)})
         except Changed:
             raise
         except ConflictError:
@@ -73,12 +91,14 @@ def remove(md: RemoteKVMapping, key: str, expected: str) -> None:
         break
 
 
-def _check(md: RemoteKVMapping, key: str, expected: str | None) -> Revision | None:
+def _check(md: RemoteKVMapping, key: str, expected: str | None, layout: Layout) -> Revision | None:
     """Return the revision of what is expected, or raise Changed."""
     try:
         version = md.version(key)
     except KeyError:
         version = None
+    if version is not None and layout.shown(key, version.value) is not version.value:
+        raise PartlyHidden(key)
     now = None if version is None else value_json(version.value, key)
     if (None if now is None else fingerprint(now)) != expected:
         raise Changed(key, now)

@@ -39,12 +39,15 @@ def fingerprint(data: bytes) -> str:
     return blake2b(data, digest_size=12).hexdigest()
 
 
-def revision_text(revision: Revision | None) -> str | None:
-    """Return a revision in a few letters; of one that is the value itself, as Redis', a digest."""
+def revision_text(revision: Revision | None, value: bytes | None) -> str | None:
+    """Return a revision in a few letters.
+
+    Of one that is the stored value, as Redis', a digest of what is shown: one of the value itself
+    would let readers check what they guess of its hidden parts.
+    """
     if revision is None or isinstance(revision, int):
         return None if revision is None else str(revision)
-    data = revision if isinstance(revision, bytes) else revision.encode()
-    return blake2b(data, digest_size=6).hexdigest()
+    return blake2b(value or b"", digest_size=6).hexdigest()
 
 
 def as_item(name: tuple[str, str, str], value: bytes | None, about: dict[str, Any]) -> bytes:

@@ -40,6 +40,11 @@ class Events:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one reader, until it goes."""
         fanout = self._fanout
+        if scope["method"] != "GET":
+            status = 200 if scope["method"] == "HEAD" else 405
+            await send({"type": "http.response.start", "status": status, "headers": _HEADERS})
+            await send({"type": "http.response.body", "body": b""})
+            return
         if fanout.viewers >= MOST_VIEWERS or fanout.closed:
             await send({"type": "http.response.start", "status": 503, "headers": []})
             await send({"type": "http.response.body", "body": b""})

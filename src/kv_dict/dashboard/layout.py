@@ -4,7 +4,7 @@
 
     [dashboard]
     title = "XAS"
-    hide = ["*password*", "private_*"]
+    hide = ["*password*", "proposal/pi_email"]
 
     [[dashboard.tiles]]
     label = "Ring current"
@@ -17,14 +17,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
-from typing import Any, Final, TypeAlias
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from kv_dict.dashboard import kinds
+from kv_dict.dashboard.hiding import hides, without_hidden
 from kv_dict.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from kv_dict.profiles import Profile
 
 __all__ = ["STATES", "Layout", "Rule", "Tile"]
 
@@ -34,7 +36,6 @@ STATES: Final = ("ok", "busy", "warn", "alarm", "off")
 Scalar: TypeAlias = str | int | float | bool | None
 
 _MOST_TILES: Final = 100
-_LONGEST: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,8 +151,9 @@ class Layout:
     tiles : tuple of Tile
         The values on the board, in this order.
     hide : tuple of str
-        Patterns (``*``, ``?``, ``[abc]``) of keys that never leave this process: neither to the
-        page nor to any other reader of the API.
+        What never leaves this process, neither to the page nor to any other reader of the API:
+        paths, ``"proposal/pi_email"``, whose steps may be patterns (``*``, ``?``, ``[abc]``).
+        Without a ``/`` it is hidden at every depth, with one in front at the top only.
 
     Examples
     --------
@@ -159,15 +161,24 @@ class Layout:
     >>> layout = Layout.from_dict({"hide": ["*password*"], "tiles": [{"key": "energy_keV"}]})
     >>> layout.hides("smtp_password"), layout.tiles[0].key
     (True, ('energy_keV',))
+    >>> layout.shown("smtp", {"host": "mail", "password": "..."})
+    {'host': 'mail'}
     """
 
     title: str = ""
     tiles: tuple[Tile, ...] = _TILES
-    hide: tuple[str, ...] = field(default=())
+    hide: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        hides(self.hide, "")  # refuses what is no pattern
 
     def hides(self, key: str) -> bool:
-        """Return whether a key of the mapping is kept from readers."""
-        return any(fnmatchcase(key, pattern) for pattern in self.hide)
+        """Return whether a key of the mapping is kept from readers, with all that is in it."""
+        return hides(self.hide, key)
+
+    def shown(self, key: str, value: Any) -> Any:
+        """Return what readers get of the value of a key: the same object if that is all of it."""
+        return without_hidden(self.hide, key, value)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what the page needs of it, for JSON."""
@@ -191,35 +202,50 @@ class Layout:
             A key that is not known, or a value it cannot have; names it, as
             ``dashboard.tiles[0].unit``.
         """
-        table = _table(given, where, cls)
+        table = kinds.table(given, where, cls)
         read: dict[str, Any] = {}
         if "title" in table:
-            read["title"] = _text(table["title"], f"{where}.title")
+            read["title"] = kinds.text(table["title"], f"{where}.title")
         if "hide" in table:
-            patterns = _list(table["hide"], f"{where}.hide")
-            read["hide"] = tuple(_text(p, f"{where}.hide[{i}]") for i, p in enumerate(patterns))
+            patterns = kinds.items(table["hide"], f"{where}.hide")
+            read["hide"] = tuple(
+                kinds.pattern(p, f"{where}.hide[{i}]") for i, p in enumerate(patterns)
+            )
         if "tiles" in table:
-            tiles = _list(table["tiles"], f"{where}.tiles")
+            tiles = kinds.items(table["tiles"], f"{where}.tiles")
             if len(tiles) > _MOST_TILES:
                 raise ConfigurationError(f"{where}.tiles: {len(tiles)} of them; at most 100")
             read["tiles"] = tuple(_tile(t, f"{where}.tiles[{i}]") for i, t in enumerate(tiles))
         return cls(**read)
 
+    @classmethod
+    def of_profile(cls, profile: Profile) -> Layout:
+        """Return the layout in the table ``dashboard`` of a profile, or the default one.
+
+        Raises
+        ------
+        ConfigurationError
+            As `from_dict`; names the file and the profile, too.
+        """
+        table = profile.dashboard
+        origins = [one.origin for one in profile.settings if one.name.startswith("dashboard.")]
+        return cls.from_dict(table, f"{origins[0]} dashboard") if table else cls()
+
 
 def _tile(given: Any, where: str) -> Tile:
     if isinstance(given, str):
         given = {"key": given}
-    table = _table(given, where, Tile)
+    table = kinds.table(given, where, Tile)
     if "key" not in table:
         raise ConfigurationError(f"{where}.key is missing: the key whose value is shown")
-    read: dict[str, Any] = {"key": _keys(table.pop("key"), f"{where}.key")}
+    read: dict[str, Any] = {"key": kinds.keys(table.pop("key"), f"{where}.key")}
     for name, value in table.items():
         read[name] = _OF_TILE[name](value, f"{where}.{name}")
     return Tile(**read)
 
 
 def _rule(given: Any, where: str) -> Rule:
-    table = _table(given, where, Rule)
+    table = kinds.table(given, where, Rule)
     state = table.get("state")
     if state not in STATES:
         raise ConfigurationError(f"{where}.state = {state!r}: one of {', '.join(STATES)}")
@@ -228,96 +254,29 @@ def _rule(given: Any, where: str) -> Rule:
     read: dict[str, Any] = {"state": state}
     for name in ("below", "above"):
         if name in table:
-            read[name] = _number(table[name], f"{where}.{name}")
+            read[name] = kinds.number(table[name], f"{where}.{name}")
     if "equals" in table:
         if not isinstance(table["equals"], str | int | float):
             raise ConfigurationError(f"{where}.equals: a text, a number, true or false")
         read["equals"] = table["equals"]
     if "text" in table:
-        read["text"] = _text(table["text"], f"{where}.text")
+        read["text"] = kinds.text(table["text"], f"{where}.text")
     return Rule(**read)
 
 
-# -- kinds of values ------------------------------------------------------------------------------
-
-
-def _table(given: Any, where: str, kind: type) -> dict[str, Any]:
-    if not isinstance(given, Mapping):
-        raise ConfigurationError(f"{where}: a table, not {type(given).__name__}")
-    known = [one.name for one in fields(kind)]
-    for name in given:
-        if name not in known:
-            near = get_close_matches(str(name), known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else f" (known: {', '.join(known)})"
-            raise ConfigurationError(f"{where}.{name} is not known{hint}")
-    return dict(given)
-
-
-def _text(given: Any, where: str) -> str:
-    if not isinstance(given, str) or len(given) > _LONGEST:
-        raise ConfigurationError(f"{where} = {given!r:.60}: a text of up to {_LONGEST} characters")
-    return given
-
-
-def _list(given: Any, where: str) -> list[Any]:
-    if not isinstance(given, list | tuple):
-        raise ConfigurationError(f"{where}: a list, not {type(given).__name__}")
-    return list(given)
-
-
-def _number(given: Any, where: str) -> float:
-    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
-        raise ConfigurationError(f"{where} = {given!r:.60}: a number")
-    return given
-
-
-def _seconds(given: Any, where: str) -> float:
-    if _number(given, where) <= 0:
-        raise ConfigurationError(f"{where} = {given!r}: seconds, above 0")
-    return float(given)
-
-
-def _choice(given: Any, where: str, allowed: tuple[int, ...]) -> int:
-    if isinstance(given, bool) or given not in allowed:
-        raise ConfigurationError(
-            f"{where} = {given!r:.60}: a whole number from {allowed[0]} to {allowed[-1]}"
-        )
-    return int(given)
-
-
-def _flag(given: Any, where: str) -> bool:
-    if not isinstance(given, bool):
-        raise ConfigurationError(f"{where} = {given!r:.60}: true or false")
-    return given
-
-
-def _keys(given: Any, where: str) -> tuple[str, ...]:
-    keys = (given,) if isinstance(given, str) else tuple(_list(given, where))
-    if not keys or not all(isinstance(key, str) for key in keys):
-        raise ConfigurationError(f"{where} = {given!r:.60}: a key, or a list of keys")
-    return keys
-
-
-def _steps(given: Any, where: str) -> tuple[str | int, ...]:
-    steps = tuple(given.split("/")) if isinstance(given, str) else tuple(_list(given, where))
-    if not all(isinstance(step, str | int) and not isinstance(step, bool) for step in steps):
-        raise ConfigurationError(f"{where} = {given!r:.60}: keys and indexes")
-    return steps
-
-
 def _rules(given: Any, where: str) -> tuple[Rule, ...]:
-    return tuple(_rule(rule, f"{where}[{i}]") for i, rule in enumerate(_list(given, where)))
+    return tuple(_rule(rule, f"{where}[{i}]") for i, rule in enumerate(kinds.items(given, where)))
 
 
 _OF_TILE: Final = {
-    "path": _steps,
-    "label": _text,
-    "unit": _text,
-    "digits": lambda given, where: _choice(given, where, tuple(range(16))),
+    "path": kinds.steps,
+    "label": kinds.text,
+    "unit": kinds.text,
+    "digits": lambda given, where: kinds.choice(given, where, tuple(range(16))),
     "rules": _rules,
-    "detail": _steps,
-    "max_age": _seconds,
-    "size": lambda given, where: _choice(given, where, (1, 2)),
-    "plot": _flag,
-    "optional": _flag,
+    "detail": kinds.steps,
+    "max_age": kinds.seconds,
+    "size": lambda given, where: kinds.choice(given, where, (1, 2)),
+    "plot": kinds.flag,
+    "optional": kinds.flag,
 }

@@ -24,7 +24,7 @@ from starlette.staticfiles import StaticFiles
 
 from kv_dict.dashboard.access import Access, Guard, hosts_of, is_loopback
 from kv_dict.dashboard.api import API
-from kv_dict.dashboard.board import Board
+from kv_dict.dashboard.board import Board, by_name
 from kv_dict.dashboard.source import Source
 from kv_dict.errors import ConfigurationError, Unavailable
 
@@ -51,8 +51,8 @@ class Settings:
     port : int
         0 for a free one.
     token : str, optional
-        At least 16 characters. Readers need it too, unless only this computer is listened to and
-        `writable` is what it is for.
+        At least 16 characters. Readers need it too, unless only this computer is listened to,
+        without a proxy, and `writable` is what it is for.
     writable : bool
         Whether values can be edited, with the token.
     allowed_hosts : sequence of str
@@ -118,7 +118,9 @@ class Settings:
         return Access(
             hosts_of(names),
             self.token,
-            readers_need_token=self.token is not None and not (loopback and self.writable),
+            # Readers who come through a proxy are anybody, wherever the proxy runs.
+            readers_need_token=self.token is not None
+            and not (loopback and self.writable and not self.public_url),
             writable=self.writable,
             secure=self.tls_certificate is not None or public.scheme == "https",
             root_path=self.root_path,
@@ -152,7 +154,7 @@ class Dashboard:
 
     def __init__(self, sources: Sequence[Source], settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
-        self._sources = sources
+        self._sources = tuple(by_name(sources).values())
         self._access = self.settings.access()
         self._stop: Callable[[], object] = lambda: None
         self.port = self.settings.port

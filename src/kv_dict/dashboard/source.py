@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from kv_dict.coordination.beside import beside
@@ -152,9 +153,11 @@ class Source:
     async def _follow(self, listener: Listener, part: str, mapping: RemoteKVMapping) -> None:
         async with aclosing(mapping.changes()) as changes:
             async for change in changes:
-                if part == METADATA and self.layout.hides(change.key):
-                    continue
-                listener.changed(self, part, change)
+                if part != METADATA:
+                    listener.changed(self, part, change)
+                elif not self.layout.hides(change.key):
+                    shown = self.layout.shown(change.key, change.value)
+                    listener.changed(self, part, replace(change, value=shown, previous=None))
         raise ClosedError(f"{self.name}: the mapping was closed")
 
     async def _look(self, listener: Listener, followed: list[RemoteKVMapping]) -> None:

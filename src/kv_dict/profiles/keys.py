@@ -1,6 +1,6 @@
 """The keys that a profile may have: what each takes, and what is said of anything else.
 
-Keys of the tables ``tls``, ``options`` and ``defaults`` are named with a dot here: ``tls.ca``.
+Keys of tables, as ``tls`` and ``defaults``, are named with a dot here: ``tls.ca``.
 """
 
 from __future__ import annotations
@@ -202,6 +202,10 @@ def _storable(value: Any) -> Any:
     return value
 
 
+def _as_given(value: Any) -> Any:
+    return value  # checked by what shows it: a mistake there keeps no session from its metadata
+
+
 def _short(value: Any) -> str:
     text = {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
@@ -228,9 +232,10 @@ KEYS: Final[dict[str, Key]] = {
         Key("check", _one_of("none", *NAMES), "bluesky"),
         Key("require_baton", _yes_or_no, False, from_text=_yes_or_no_of_text),
         Key("defaults.*", _storable, from_text=None),
+        Key("dashboard.*", _as_given, from_text=None),
     )
 }
-TABLES: Final = ("tls", "options", "defaults")
+TABLES: Final = ("tls", "options", "defaults", "dashboard")
 
 
 def checked(name: str, value: Any, origin: Origin) -> Given:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from kv_dict.checks import checker
@@ -249,7 +249,8 @@ def _profile(name: str, source: Origin, given: dict[str, Given]) -> Profile:
         protected=value["protected"],
         settings=(Setting("profile", name, source.where), *_shown(given, url)),
         _address=address,
-        _defaults={key[9:]: v for key, v in value.items() if key.startswith("defaults.")},
+        _defaults=_of_table("defaults", value),
+        _dashboard=_of_table("dashboard", value),
         _folder=folder,
     )
 
@@ -266,6 +267,10 @@ def _check_defaults(check: str, given: Mapping[str, Given]) -> None:
             except (TypeError, ValueError) as error:
                 said = str(error).removesuffix("; nothing was written")
                 raise one.origin.refusal(name, f"{said} (or check = 'none')") from None
+
+
+def _of_table(name: str, value: Mapping[str, Any]) -> dict[str, Any]:
+    return {key.partition(".")[2]: v for key, v in value.items() if key.startswith(f"{name}.")}
 
 
 def _shown(given: Mapping[str, Given], url: str) -> list[Setting]:

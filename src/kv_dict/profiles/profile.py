@@ -88,6 +88,7 @@ class Profile:
     settings: tuple[Setting, ...] = field(repr=False)
     _address: Secret = field(repr=False)
     _defaults: Mapping[str, Any] = field(repr=False)
+    _dashboard: Mapping[str, Any] = field(repr=False)
     _folder: Path | None = field(repr=False)  # to be made, for the default store
 
     @property
@@ -99,6 +100,11 @@ class Profile:
     def checked_by(self) -> str | None:
         """The `check` of a `RemoteKVMapping`."""
         return None if self.check == "none" else self.check
+
+    @property
+    def dashboard(self) -> dict[str, Any]:
+        """What its table of that name says, not checked yet: a copy, for `Layout.of_profile`."""
+        return copy.deepcopy(dict(self._dashboard))
 
     def reveal_url(self) -> str:
         """Return the URL with its secrets, for a program that opens it by itself."""

@@ -36,6 +36,7 @@ function alike(wanted, value) {
 }
 
 const LATEST = 6;
+const LONG = 40; // characters from which on a wall folds a value into four lines
 
 class Tile {
   constructor(source, layout) {
@@ -87,9 +88,11 @@ class Tile {
     else if (there) text = digits === null ? naming(value) : number(value, digits);
     setText(this.value, text);
     setAttribute(this.value, "title", text.length > 20 ? text : null);
-    const [line, folded] = room(text, there ? layout.unit : "");
+    const { line, half, quarter } = room(text, there ? layout.unit : "");
     this.reading.style.setProperty("--line", line);
-    this.reading.style.setProperty("--chars", folded);
+    this.reading.style.setProperty("--chars", half);
+    this.reading.style.setProperty("--quarter", quarter);
+    this.element.classList.toggle("long", text.length > LONG);
     this.unit.hidden = !there || !layout.unit;
     setText(this.badge, rule?.text ?? "");
     this.badge.hidden = !rule?.text;
@@ -145,12 +148,14 @@ class Tile {
   }
 }
 
-/** Return how many characters wide a text is in one line, and in two: its size is reckoned by it. */
+/** Return how many characters wide a text is in one, two and four lines: its size is reckoned by it. */
 function room(text, unit) {
   const longest = Math.max(...text.split(/\s+/).map((word) => word.length));
   const behind = unit ? unit.length * 0.6 + 0.8 : 0;
-  const folded = text.length > 12 ? Math.ceil(text.length / 2) + 2 : text.length;
-  return [text.length, Math.max(longest, folded)].map((n) => Math.min(60, Math.max(5, n)) + behind);
+  const half = text.length > 12 ? Math.ceil(text.length / 2) + 2 : text.length;
+  const quarter = Math.ceil(text.length / 4) + 3;
+  const within = (n, most) => Math.min(most, Math.max(5, n)) + behind;
+  return { line: within(text.length, 60), half: within(Math.max(longest, half), 60), quarter: within(quarter, 32) };
 }
 
 /** Return text for a value that may be a thing with a name. */

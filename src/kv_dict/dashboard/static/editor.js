@@ -105,6 +105,10 @@ class Dialog {
     if (response.ok) {
       this.original = await response.text();
       this.tag = response.headers.get("ETag");
+      if (!this.tag) {
+        setText(this.message, "Parts of it are hidden here, and would be lost: kv-dict set changes one part and keeps the others.");
+        return;
+      }
       this.remove.hidden = false;
     } else if (response.status !== 404) {
       const told = await response.json().catch(() => ({ error: response.statusText }));

@@ -43,7 +43,7 @@ export class Key {
     this.facts = h("dl", { class: "facts" });
     this.value = h("pre", { class: "json", tabindex: "0", "aria-label": "Value" });
     this.big = h("div", { class: "big-number" });
-    this.more = h("button", { hidden: true, onclick: () => this.loadAll() }, "Load all of it");
+    this.more = h("button", { class: "all", hidden: true, onclick: () => this.loadAll() }, "Load all of it");
     this.editButton = h("button", { hidden: true, onclick: () => this.edit() }, "Edit");
     this.plotBox = h("div", { class: "plot", role: "img" });
     this.plotCard = h("section", { class: "card", hidden: true, "aria-label": "Plot" }, this.plotBox);
@@ -113,7 +113,7 @@ export class Key {
   showFacts(kind) {
     const { item } = this;
     const facts = item
-      ? [["Kind", kind === "large" ? size(item.size) : kind], ["Changed", item.when === null ? "unknown" : `${moment(item.when)}, ${ago(age(item))}`], ["Revision", item.revision ?? "none"], ["Source", this.sourceName]]
+      ? [kind === "large" ? ["Size", size(item.size)] : ["Kind", kind], ["Changed", item.when === null ? "unknown" : `${moment(item.when)}, ${ago(age(item))}`], ["Revision", item.revision ?? "none"], ["Source", this.sourceName]]
       : [["Source", this.sourceName]];
     const texts = JSON.stringify(facts);
     if (texts === this.factsShown) return;
@@ -220,19 +220,22 @@ export class Key {
 
   paint(dirty) {
     let mine = false;
+    let changed = false;
     for (const what of dirty) {
       if (what.part !== "metadata" || what.source !== this.sourceName || what.key !== this.key) continue;
       mine = true;
       this.full = null;
+      if (what.quiet) continue; // it was there before this page: the history has it
+      changed = true;
       const time = what.when ?? state.now();
       this.states.push(what.gone ? { gone: true, time } : { value: what.value ?? what.preview, time });
     }
     if (mine || dirty.has("link") || dirty.has("layout") || dirty.has(this.source)) this.update();
-    if (mine) {
+    if (changed) {
       flash(this.value);
       flash(this.big);
-      if (this.loaded) this.draw();
     }
+    if (mine && this.loaded) this.draw();
   }
 
   tick() {

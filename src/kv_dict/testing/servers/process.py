@@ -107,6 +107,7 @@ class ServerProcess(ABC):
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                process_group=0,  # a Ctrl-C at the terminal is for whoever started it
                 preexec_fn=_die_with_parent,  # noqa: PLW1509 - one call, before exec
             )
         deadline = time.monotonic() + START_TIMEOUT
