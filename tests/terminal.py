@@ -39,7 +39,8 @@ class Terminal:
         self._child = pexpect.spawn(
             command[0],
             command[1:],
-            env=env,
+            # Readline tells its process's children how large that one's terminal is, not this one.
+            env={name: text for name, text in env.items() if name not in ("COLUMNS", "LINES")},
             cwd=str(cwd),
             dimensions=(rows, columns),
             encoding="utf-8",
