@@ -447,9 +447,12 @@ class Scope(Lifetime):
         if self.replica is not None:
             for key in self.replica.committed(operations, revisions, asked):
                 # Others wrote it at the same time: one's own write has to be seen, or theirs.
-                asked = time.monotonic()
+                deadline = time.monotonic() + timeout
                 with suppress(KVDictError):  # it is committed all the same; the replica asks again
-                    self.replica.answer(key, self._face.read(key, timeout=timeout), asked)
+                    while (asked := time.monotonic()) < deadline:
+                        entry = self._face.read(key, timeout=deadline - asked)
+                        if self.replica.answer(key, entry, asked):
+                            break
 
     def history(self, key: str) -> list[Version]:
         """Return the values that a checked key had, as far back as the store keeps them."""

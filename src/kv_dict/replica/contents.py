@@ -95,6 +95,7 @@ class Contents:
         self.held_back = HeldBack()
         self._entries: dict[str, Entry] = {}
         self._known: dict[str, float] = {}  # since when each key is as it is held, or gone
+        self._told: dict[str, float] = {}  # when a value that is its own revision was last told
         self._gone: dict[str, _Grave] = {}
         self._crowd = _FEW  # how many deleted keys are remembered before the old ones are forgotten
         # A key never heard of was not there when the store last told all that is there:
@@ -137,26 +138,31 @@ class Contents:
         for entry in entries:
             self._judge(entry, asked)
 
-    def answer(self, key: str, entry: Entry | None, asked: float) -> None:
-        """Take what the store answered of one key, which is in doubt no longer, or again."""
+    def answer(self, key: str, entry: Entry | None, asked: float) -> bool:
+        """Take what the store answered of one key; return whether it is in doubt no longer."""
         self.doubts.discard(key)
-        self._judge(Deletion(key) if entry is None else entry, asked)
+        return self._judge(Deletion(key) if entry is None else entry, asked)
 
     def committed(
         self, operations: Sequence[Operation], revisions: Sequence[Revision | None], asked: float
     ) -> set[str]:
-        """Take one's own acknowledged commit, sent at `asked`; return the keys in doubt by it."""
+        """Take one's own acknowledged commit, sent at `asked`; return the keys to be asked for.
+
+        Until they are, it is not seen that it was committed.
+        """
         before = frozenset(self.doubts)
+        unseen: set[str] = set()
+        seen: set[str] = set()
         last = max(map(_number, revisions), default=-1)
         for operation, revision in zip(operations, revisions, strict=True):
             if isinstance(operation, Put):
                 if operation.key.startswith(self._prefix) and revision is not None:
-                    self._judge(Entry(operation.key, operation.value, revision, time.time()), asked)
+                    (seen if self._put(operation, revision, asked) else unseen).add(operation.key)
             elif isinstance(operation, DeletePrefix):
                 self._sweep(operation.prefix, last if last >= 0 else None, asked)
             elif operation.expected is not ABSENT:
                 self._deleted(operation, asked)
-        return self.doubts - before
+        return (self.doubts - before - seen) | unseen
 
     # -- writes that wait for the store -----------------------------------------------------------
 
@@ -203,44 +209,75 @@ class Contents:
         self._floor = max(self._floor, _number(snapshot.revision))
         self._whole = time.monotonic()
 
-    def _judge(self, news: Entry | Deletion, asked: float | None) -> None:
-        """Hold `news` if it is newer than what is held; doubt if that cannot be told."""
-        key, revision = news.key, news.revision
+    def _judge(self, news: Entry | Deletion, asked: float | None) -> bool:
+        """Hold `news` if it is newer than what is held; doubt if that cannot be told.
+
+        Return whether it could be told.
+        """
+        key = news.key
         if key in self.held_back.waiting:
             self.held_back.learnt[key] = news
-            return
+            return True
         held = self._entries.get(key)
         if held is None and isinstance(news, Deletion):
-            self._bury(key, revision)
-            return
-        known = self._known.get(key)
+            self._bury(key, news.revision)
+            return True
         if isinstance(news, Entry) and held is not None and _is_same(held, news):
-            if known is not None and asked is not None and asked >= known:
-                self._known[key] = time.monotonic()  # it may have been another one in between
-            return
-        if known is not None:
-            grave = self._gone.get(key)
-            last = held.revision if held is not None else grave.revision if grave else None
-            newer = _is_newer(revision, asked, last, known)
-            if newer and held is None and grave is not None and not grave.exact:
-                newer = _is_newer(None, asked, None, known)  # it may have been put before it went
-        else:
-            newer = _is_newer(revision, asked, self._floor, self._whole)
-            # There may be many of them, or the key may be long.
-            many = len(self._sweeps) > len(key)
-            for end in range(len(key) + 1) if many else {*map(len, self._sweeps)}:
-                sweep = self._sweeps.get(key[:end])
-                if newer and sweep is not None:
-                    newer = _is_newer(revision, asked, sweep.revision, sweep.done)
+            if not isinstance(news.revision, int):
+                self._told[key] = time.monotonic()  # it may have been another one in between
+            return True
+        newer = self._is_newer(news, held, asked)
         if newer is None:
             self.doubts.add(key)
         elif newer:
             self._hold(news)
+        return newer is not None
+
+    def _is_newer(
+        self, news: Entry | Deletion, held: Entry | None, asked: float | None
+    ) -> bool | None:
+        key, revision = news.key, news.revision
+        known = self._known.get(key)
+        if known is not None:
+            grave = self._gone.get(key)
+            last = held.revision if held is not None else grave.revision if grave else None
+            known = max(known, self._told.get(key, known))
+            newer = _is_newer(revision, asked, last, known)
+            if newer and held is None and grave is not None and not grave.exact:
+                newer = _is_newer(None, asked, None, known)  # it may have been put before it went
+            return newer
+        newer = _is_newer(revision, asked, self._floor, self._whole)
+        # There may be many of them, or the key may be long.
+        many = len(self._sweeps) > len(key)
+        for end in range(len(key) + 1) if many else {*map(len, self._sweeps)}:
+            sweep = self._sweeps.get(key[:end])
+            if newer and sweep is not None:
+                newer = _is_newer(revision, asked, sweep.revision, sweep.done)
+        return newer
+
+    def _put(self, operation: Put, revision: Revision, asked: float) -> bool:
+        """Take note of one's own put; return whether one's next read is as new as that.
+
+        If it was guarded, it is known what it replaced. If that is what has been held ever since
+        it was sent, it is seen, and what may have come after it is asked for.
+        """
+        key = operation.key
+        entry = Entry(key, operation.value, revision, time.time())
+        if self._judge(entry, asked):
+            return True
+        held = self._entries.get(key)
+        replaced = held is not None and held.revision == operation.expected
+        if replaced and self._known[key] <= asked:
+            self._hold(entry)  # and stays in doubt
+            return True
+        return False
 
     def _deleted(self, operation: Delete, asked: float) -> None:
         """Take note of one's own delete. If it was guarded, it is known what it deleted."""
         held, expected = self._entries.get(operation.key), operation.expected
         if held is not None and held.revision == expected:
+            if self._told.get(operation.key, asked) > asked:
+                self.doubts.add(operation.key)  # the same may have been put again since
             self._hold(Deletion(operation.key))
         elif held is None or not (_number(held.revision) > _number(expected) >= 0):
             self._judge(Deletion(operation.key), asked)
@@ -292,6 +329,7 @@ class Contents:
             listener(name, group, news)
         if isinstance(news, Entry):
             self._known[key] = time.monotonic()
+            self._told.pop(key, None)
             self._gone.pop(key, None)
             self._entries[key] = news
         else:
@@ -304,6 +342,7 @@ class Contents:
     def _bury(self, key: str, revision: Revision | None) -> None:
         """Remember that a key went, for as long as older news of it may come."""
         now = self._known[key] = time.monotonic()
+        self._told.pop(key, None)
         grave = self._gone.get(key)
         if isinstance(revision, int):
             if grave is None or revision >= grave.revision:

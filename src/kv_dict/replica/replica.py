@@ -219,10 +219,13 @@ class Replica:
             self._contents.answered(name, entries, asked)
             self._see_to_doubts()
 
-    def answer(self, key: str, entry: Entry | None, asked: float) -> None:
-        """Take note of what the store answered at `asked` for one key."""
+    def answer(self, key: str, entry: Entry | None, asked: float) -> bool:
+        """Take note of what the store answered at `asked` for one key; return whether that told.
+
+        If not, other news came meanwhile, and nobody knows which is newer.
+        """
         with self._lock:
-            self._contents.answer(key, entry, asked)
+            return self._contents.answer(key, entry, asked)
 
     # -- writes that wait for the store ----------------------------------------------------------
 
