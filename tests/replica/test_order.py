@@ -40,6 +40,7 @@ from kv_dict.model import (
     WatchEvent,
 )
 from kv_dict.replica import Replica
+from kv_dict.replica.contents import Contents
 
 KEYS = ("a", "b", "a:x")
 T = 5.0
@@ -402,3 +403,17 @@ def test_any_order_of_events(ordered: bool, unique: bool) -> None:
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+def test_ones_own_write_is_seen_though_the_former_value_was_told_meanwhile() -> None:
+    """A value that is its own revision may have been there twice: that is asked for afterwards."""
+    contents = Contents("ep1:", lambda key: key)
+    former = Entry("ep1:a", b"1", "1", None)
+    contents.begin(Snapshot((former,), None, time.monotonic()))
+    sent = time.monotonic()
+    contents.watched([former], time.monotonic())
+    assert contents.committed([Put("ep1:a", b"2", "1")], ["2"], sent) == set()
+    assert [entry.value for entry in contents.groups["ep1:a"]] == [b"2"]
+    assert contents.doubts == {"ep1:a"}
+    assert contents.answer("ep1:a", former, time.monotonic())
+    assert contents.groups["ep1:a"] == (former,)
