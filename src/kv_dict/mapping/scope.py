@@ -447,12 +447,8 @@ class Scope(Lifetime):
         if self.replica is not None:
             for key in self.replica.committed(operations, revisions, asked):
                 # Others wrote it at the same time: one's own write has to be seen, or theirs.
-                deadline = time.monotonic() + timeout
                 with suppress(KVDictError):  # it is committed all the same; the replica asks again
-                    while (asked := time.monotonic()) < deadline:
-                        entry = self._face.read(key, timeout=deadline - asked)
-                        if self.replica.answer(key, entry, asked):
-                            break
+                    self.replica.ask(key, timeout)
 
     def history(self, key: str) -> list[Version]:
         """Return the values that a checked key had, as far back as the store keeps them."""

@@ -195,12 +195,7 @@ class Replica:
             self._contents.asked_for(snapshot, asked)
         while self._contents.doubts:
             for key in tuple(self._contents.doubts):
-                asked = time.monotonic()
-                try:
-                    entry = face.read(key, timeout=max(0.0, deadline - asked))
-                except DecodeError:
-                    entry = None  # of another program, and left out of a snapshot too
-                self.answer(key, entry, asked)
+                self.ask(key, deadline - time.monotonic())
 
     # -- what is learnt apart from the watch -----------------------------------------------------
 
@@ -219,13 +214,25 @@ class Replica:
             self._contents.answered(name, entries, asked)
             self._see_to_doubts()
 
-    def answer(self, key: str, entry: Entry | None, asked: float) -> bool:
-        """Take note of what the store answered at `asked` for one key; return whether that told.
+    def ask(self, key: str, timeout: float) -> None:
+        """Ask the store for one key, again if other news come meanwhile that may be newer.
 
-        If not, other news came meanwhile, and nobody knows which is newer.
+        Raises
+        ------
+        Unavailable
+            It does not tell within `timeout` seconds.
         """
-        with self._lock:
-            return self._contents.answer(key, entry, asked)
+        face = face_of(self._backend)
+        deadline = time.monotonic() + timeout
+        while (asked := time.monotonic()) < deadline:
+            try:
+                entry = face.read(key, timeout=deadline - asked)
+            except DecodeError:
+                entry = None  # of another program, and left out of a snapshot too
+            with self._lock:
+                if self._contents.answer(key, entry, asked):
+                    return
+        raise Unavailable(f"{self}: {key!r} has changed at every look for {timeout:.3g} s")
 
     # -- writes that wait for the store ----------------------------------------------------------
 
@@ -339,7 +346,8 @@ class Replica:
                 except KVDictError:  # an outage: the watch has it too, and a snapshot ends it
                     await sleep(RETRY)
                     break
-                self.answer(key, entry, asked)
+                with self._lock:
+                    self._contents.answer(key, entry, asked)
 
     def after_fork(self) -> None:
         """Forget, in a child, what belongs to the parent's threads; the next use begins anew."""
