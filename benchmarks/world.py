@@ -11,7 +11,6 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from benchmarks.competitors import Competitor
@@ -19,6 +18,7 @@ from benchmarks.where import Where
 from benchmarks.worker import Player, Refused
 from kv_dict import RemoteKVMapping
 from kv_dict.backends import open_backend
+from kv_dict.closing import Closing
 from kv_dict.testing.servers import NatsServer, PostgresServer, RedisServer, ServerProcess
 
 SERVERS: dict[str, type[ServerProcess]] = {
@@ -28,7 +28,7 @@ SERVERS: dict[str, type[ServerProcess]] = {
 }
 
 
-class World:
+class World(Closing):
     """Everything that is started, until its block is left. Servers keep what they acknowledge.
 
     Parameters
@@ -48,12 +48,8 @@ class World:
         self._folder = Path(self._ends.enter_context(folder))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End everything that was started."""
         self._ends.close()
 
     def server(self, kind: str) -> ServerProcess:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
-from types import TracebackType
-from typing import Any, Self
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from typing import Any
 
 from benchmarks.cases import Case, Topic
 from benchmarks.competitors import Competitor
@@ -43,15 +42,8 @@ class Line:
             self._loop.call_later(delay, target.write, data)
         self._loop.call_later(delay, target.close)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End it."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
 
@@ -61,7 +53,7 @@ def far(work: Work) -> Callable[[Here], AbstractContextManager[Round]]:
 
     @contextmanager
     def distant(here: Here) -> Iterator[Round]:
-        with Line(here.where.port) as line:
+        with closing(Line(here.where.port)) as line:
             url = here.where.url.replace(f":{here.where.port}", f":{line.port}")
             md = here.competitor.open(here.where._replace(url=url, port=line.port))
             if here.competitor.bare:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import subprocess
 import sys
 import threading
@@ -51,11 +50,9 @@ class _Dashboard:
         )
         assert self._process.stdout is not None
         self.url = self._process.stdout.readline().rpartition(" ")[2].strip()
-        end = time.monotonic() + DEADLINE
-        while b'"live"' not in self.get("api/sources"):
-            if time.monotonic() > end:
-                raise TimeoutError(f"not live within {DEADLINE:g} s")
-            time.sleep(0.02)
+        from kv_dict.testing.waiting import until  # not there in kv-dict 0.1.7's process
+
+        until(lambda: b'"live"' in self.get("api/sources"), DEADLINE)
 
     def get(self, path: str) -> bytes:
         request = urllib.request.Request(self.url + path, headers={"Accept-Encoding": "gzip"})
@@ -130,12 +127,14 @@ class _Browsers:
 
 
 def _shown(
-    here: Here, count: int, stalled: int, tell: Callable[[_Dashboard, list[float], float], Any]
+    here: Here,
+    count: int,
+    stalled: int,
+    tell: Callable[[_Dashboard, list[float], float], list[float]],
 ) -> Iterator[Round]:
     """Have another process write; `tell` makes of what was heard what is measured."""
     from benchmarks.worker import Player
 
-    here.md[KEY] = 0
     dashboard = _Dashboard(here)
     browsers = _Browsers(dashboard.url, count, stalled)
     writer = Player(here.competitor, here.where)
@@ -151,7 +150,7 @@ def _shown(
             browsers.heard.clear()
             if not heard:
                 raise TimeoutError("no browser was told of anything")
-            return list(tell(dashboard, heard, share))
+            return tell(dashboard, heard, share)
 
         yield round_
     finally:
@@ -160,8 +159,8 @@ def _shown(
         dashboard.close()
 
 
-def _latencies(dashboard: _Dashboard, heard: list[float], share: float) -> Iterator[float]:
-    return itertools.islice(heard, 0, None, max(1, len(heard) // 5_000))
+def _latencies(dashboard: _Dashboard, heard: list[float], share: float) -> list[float]:
+    return heard[:: max(1, len(heard) // 5_000)]
 
 
 @contextmanager

@@ -49,7 +49,6 @@ IPYTHON = ("-m", "IPython", "--no-banner", "--colors=nocolor")
 def _program(here: Here, bare: Sequence[str], ours: Sequence[str]) -> Iterator[Round]:
     """Measure a command of Python until it ended: `bare` is the row of `dict`."""
     home = Path(here.where.folder)
-    shutil.copytree(COLLECTION, home / "collection", dirs_exist_ok=True)
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("KV_DICT_", "XDG_"))}
     environment = kept | {"HOME": str(home), "IPYTHONDIR": str(home / "ipython")}
 
@@ -89,6 +88,7 @@ def ipython(here: Here) -> Iterator[Round]:
 @contextmanager
 def collection(here: Here) -> Iterator[Round]:
     """Until the profile collection had its prompt, beside importing what it needs anyway."""
+    shutil.copytree(COLLECTION, Path(here.where.folder) / "collection", dirs_exist_ok=True)
     needed = ("-c", "import bluesky, ophyd, ophyd_async.sim")
     yield from _program(here, needed, (*IPYTHON, "--profile-dir=collection", "-c", "1"))
 

@@ -8,8 +8,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -17,13 +16,14 @@ import trustme
 
 from kv_dict import ConfigurationError, RemoteKVMapping, Unavailable
 from kv_dict.backends import open_backend
+from kv_dict.closing import Closing
 from kv_dict.portal import face_of
 from kv_dict.testing import Watching
 
 SSL_REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
 
 
-class Front:
+class Front(Closing):
     """Answers PostgreSQL's request for TLS in front of a server that was built without.
 
     Parameters
@@ -65,15 +65,7 @@ class Front:
 
         self._there(abort())
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         async def end() -> None:
             self._server.close()
             while tasks := asyncio.all_tasks() - {asyncio.current_task()}:

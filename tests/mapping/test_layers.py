@@ -24,6 +24,8 @@ from kv_dict import (
 )
 from kv_dict.mapping.feed import Change
 
+from ..away import Away
+
 DEADLINE = 10.0
 BELOW = ("scan_id", "beamline_*")
 
@@ -315,17 +317,6 @@ def test_closing(under: RemoteKVMapping) -> None:
 
 
 # -- two stores ------------------------------------------------------------------------------------
-
-
-class Away(InMemoryAsyncBackend):
-    """A memory store that refuses to work."""
-
-    away = False
-
-    def check_open(self) -> None:
-        super().check_open()
-        if self.away:
-            raise Unavailable("cut off")
 
 
 def test_layers_of_two_stores_are_written_one_after_the_other() -> None:

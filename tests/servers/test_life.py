@@ -6,9 +6,7 @@ import gc
 import subprocess
 import sys
 import threading
-import time
 import warnings
-from collections.abc import Callable
 
 import pytest
 
@@ -16,15 +14,9 @@ from kv_dict import RemoteKVMapping
 from kv_dict.backends import open_backend
 from kv_dict.testing.proxy import FaultProxy
 from kv_dict.testing.servers import ServerProcess
+from kv_dict.testing.waiting import until
 
 DEADLINE = 20.0
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_forgotten_mapping_is_disconnected(server: ServerProcess, proxy: FaultProxy) -> None:
@@ -37,7 +29,7 @@ def test_a_forgotten_mapping_is_disconnected(server: ServerProcess, proxy: Fault
             assert not proxy.idle
             del md
             gc.collect()
-        until(lambda: gc.collect() >= 0 and proxy.idle)
+        until(lambda: gc.collect() >= 0 and proxy.idle, DEADLINE)
 
 
 def test_many_mappings_leave_no_thread(server: ServerProcess, proxy: FaultProxy) -> None:
@@ -54,7 +46,7 @@ def test_many_mappings_leave_no_thread(server: ServerProcess, proxy: FaultProxy)
     for number in range(10):
         use(number)
     assert len(set(threading.enumerate()) - before) <= 3  # that its pool has grown by
-    until(lambda: proxy.idle)
+    until(lambda: proxy.idle, DEADLINE)
 
 
 CLOSES_LATE = """

@@ -12,7 +12,7 @@ from kv_dict.cli.difference import NOTHING, Difference
 from kv_dict.cli.opening import Store, pass_store, unlock_option
 from kv_dict.cli.output import Failure, Line, Printer
 from kv_dict.cli.paths import Path
-from kv_dict.cli.revisions import UNREADABLE, as_text, guards, version_of
+from kv_dict.cli.revisions import UNREADABLE, as_text, guards, in_brief, version_of
 from kv_dict.cli.values import as_json, brief, typed
 from kv_dict.errors import ConflictError
 from kv_dict.mapping import RemoteKVMapping, Version
@@ -203,12 +203,8 @@ def _inside(
     return done
 
 
-def _line(value: Any) -> Line:
-    return [("unreadable", "warn")] if value is UNREADABLE else brief(value)
-
-
 def _text(value: Any) -> str:
-    return "".join(text for text, _ in _line(value))
+    return "".join(text for text, _ in in_brief(value))
 
 
 def _told(difference: Difference) -> Line:
@@ -216,7 +212,7 @@ def _told(difference: Difference) -> Line:
     line: Line = [(as_typed(path), "key"), (" = ", ""), *brief(after)]
     if before is NOTHING:
         return [*line, ("  (new)", "faint")]
-    return [*line, ("  (was ", "faint"), *_line(before), (")", "faint")]
+    return [*line, ("  (was ", "faint"), *in_brief(before), (")", "faint")]
 
 
 def _as_object(difference: Difference) -> dict[str, Any]:

@@ -156,19 +156,12 @@ def _sources(
 
 def _open(target: str | None, entry_point: str | None, timeout: float | None) -> RemoteKVMapping:
     """Open what is shown: not by `Profile.open`, which puts a profile's defaults into the store."""
-    from kv_dict.mapping import RemoteKVMapping
     from kv_dict.profiles import load_profile
 
-    profile = load_profile(target, entry_point=entry_point, timeout=timeout)
-    return RemoteKVMapping(
-        profile.backend(),
-        profile.entry_point,
-        profile.separator,
-        reads="replica",
-        timeout=profile.timeout,
-        protected=profile.protected,
-        check=profile.checked_by,
+    profile = load_profile(
+        target, entry_point=entry_point, reads="replica", timeout=timeout, on_outage="fail"
     )
+    return profile.mapping()
 
 
 def _token(path: Path) -> str:

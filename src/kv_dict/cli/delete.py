@@ -9,8 +9,8 @@ import click
 from kv_dict.cli.opening import Store, pass_store, unlock_option
 from kv_dict.cli.output import Printer
 from kv_dict.cli.paths import Path
-from kv_dict.cli.revisions import UNREADABLE, guards, version_of
-from kv_dict.cli.values import as_json, brief
+from kv_dict.cli.revisions import UNREADABLE, guards, in_brief, version_of
+from kv_dict.cli.values import as_json
 from kv_dict.errors import ConflictError
 from kv_dict.mapping import RemoteKVMapping
 from kv_dict.mapping.container import plain
@@ -55,8 +55,7 @@ def delete(
             printer.json(told)
         elif not quiet:
             name = (as_typed(path), "key")
-            before = [("unreadable", "warn")] if value is UNREADABLE else brief(value)
-            was = [(" removed  (was ", "faint"), *before, (")", "faint")]
+            was = [(" removed  (was ", "faint"), *in_brief(value), (")", "faint")]
             printer.line([name, *was], fit=True)
 
 

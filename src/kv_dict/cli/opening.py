@@ -75,17 +75,7 @@ class Store:
         Without the profile's defaults: who only looks writes nothing. `unlock` is for what may
         change its protected keys too, and write values that it refuses.
         """
-        from kv_dict.mapping import RemoteKVMapping
-
-        found = self.profile()
-        return RemoteKVMapping(
-            found.backend(),
-            found.entry_point,
-            found.separator,
-            timeout=found.timeout,
-            protected=() if unlock else found.protected,
-            check=None if unlock else found.checked_by,
-        )
+        return self.profile().mapping(unlocked=unlock)
 
 
 def missing_file(backend: Backend) -> Path | None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 
+from kv_dict.cli.output import Line
+from kv_dict.cli.values import brief
 from kv_dict.errors import DecodeError
 from kv_dict.mapping import RemoteKVMapping, Version
 from kv_dict.model import Revision
 
-__all__ = ["UNREADABLE", "as_text", "guards", "version_of"]
+__all__ = ["UNREADABLE", "as_text", "guards", "in_brief", "version_of"]
 
 UNREADABLE: Final = object()
 """In place of a value that another program wrote and this one cannot read."""
@@ -28,6 +30,11 @@ def version_of(md: RemoteKVMapping, key: str) -> Version:
         return md.version(key)
     except DecodeError:
         return Version(UNREADABLE, None, "")
+
+
+def in_brief(value: Any) -> Line:
+    """Return the value of such an item as `brief` shows values."""
+    return [("unreadable", "warn")] if value is UNREADABLE else brief(value)
 
 
 def guards(found: Mapping[str, Version]) -> dict[str, Revision]:

@@ -135,6 +135,22 @@ class Profile:
                 "metadata.db"
             ) from None
 
+    def mapping(self, *, unlocked: bool = False) -> RemoteKVMapping:
+        """Return a mapping of it, not connected, and without the defaults: to look, say.
+
+        An `unlocked` one protects no keys, and checks no values.
+        """
+        return RemoteKVMapping(
+            self.backend(),
+            self.entry_point,
+            self.separator,
+            reads=self.reads,
+            timeout=self.timeout,
+            on_outage=self.on_outage,
+            protected=() if unlocked else self.protected,
+            check=None if unlocked else self.checked_by,
+        )
+
     def open(self) -> RemoteKVMapping:
         """Return a mapping of it, connected, with the defaults in it.
 
@@ -154,16 +170,7 @@ class Profile:
         >>> with load_profile("memory://").open() as md:
         ...     md["sample"] = "Fe2O3"
         """
-        mapping = RemoteKVMapping(
-            self.backend(),
-            self.entry_point,
-            self.separator,
-            reads=self.reads,
-            timeout=self.timeout,
-            on_outage=self.on_outage,
-            protected=self.protected,
-            check=self.checked_by,
-        )
+        mapping = self.mapping()
         try:
             face_of(mapping.backend).ping(timeout=mapping.timeout)
             with mapping.unlocked(*self._defaults):

@@ -32,6 +32,8 @@ from kv_dict.integrations.bluesky import (
     start_experiment,
 )
 
+from ...away import Away
+
 pytestmark = pytest.mark.beamline
 
 ADA = {"cycle": "2026-2", "username": "ada"}
@@ -255,17 +257,6 @@ def test_bad_arguments(memory: RemoteKVMapping) -> None:
     with pytest.raises(TypeError, match="md=dict: a RemoteKVMapping or a LayeredMapping"):
         start_experiment({}, proposal=1, **ADA)  # type: ignore[arg-type]
     assert isinstance(start_experiment(memory, proposal=1, dry_run=True, **ADA), Handover)
-
-
-class Away(InMemoryAsyncBackend):
-    """A memory store that can be cut off."""
-
-    away = False
-
-    def check_open(self) -> None:
-        super().check_open()
-        if self.away:
-            raise Unavailable("cut off")
 
 
 @pytest.mark.parametrize("entry_point", [None, "xas-318"])

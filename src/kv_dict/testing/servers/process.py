@@ -10,10 +10,11 @@ import socket
 import subprocess
 import sys
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
+
+from kv_dict.closing import Closing
 
 __all__ = ["ServerError", "ServerProcess", "free_port"]
 
@@ -35,7 +36,7 @@ def free_port() -> int:
         return port
 
 
-class ServerProcess(ABC):
+class ServerProcess(Closing):
     """A server in a folder of its own.
 
     It keeps its port when it is started again, and dies with the process that started it.
@@ -78,7 +79,7 @@ class ServerProcess(ABC):
     def ready(self) -> bool:
         """Return whether it answers; called again until it does."""
 
-    def prepare(self) -> None:  # noqa: B027 - most need nothing
+    def prepare(self) -> None:
         """Make what has to be in `folder` before the first start."""
 
     stop_signal: signal.Signals = signal.SIGTERM
@@ -164,12 +165,8 @@ class ServerProcess(ABC):
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Kill it: at the end of a block."""
         self.kill()
 
 
