@@ -101,20 +101,16 @@ class PostgresServer(ServerProcess):
         """Kill it with all its processes, as a power failure would."""
         children = self._children()
         super().kill()
-        for child in children:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
+        _send(signal.SIGKILL, children)
 
     def freeze(self) -> None:
         """Stop the server and the processes that serve its connections."""
         super().freeze()
-        for child in self._children():
-            os.kill(child, signal.SIGSTOP)
+        _send(signal.SIGSTOP, self._children())
 
     def thaw(self) -> None:
         """Let all go on."""
-        for child in self._children():
-            os.kill(child, signal.SIGCONT)
+        _send(signal.SIGCONT, self._children())
         super().thaw()
 
     def _children(self) -> list[int]:
@@ -147,3 +143,10 @@ def _prefix() -> list[str]:
         if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode == 0:  # noqa: S603
             return unshare
     return ["setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"]
+
+
+def _send(number: signal.Signals, processes: list[int]) -> None:
+    """Send a signal to each; one may have ended since they were listed."""
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, number)
